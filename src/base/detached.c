@@ -1,0 +1,115 @@
+#include "config.h"
+
+#include "base/detached.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/wait.h"
+
+enum {
+    REPORT_LIMIT_BYTES = 4096,
+};
+
+/* Between fork and exec: become a stranger to the command's terminal, session and descriptors. */
+static void
+be_program(char *const *argv, int report_fd, int null_fd)
+{
+    if (setsid() < 0) {
+        _exit(127);
+    }
+    pid_t second = fork();
+    if (second != 0) {
+        _exit(second < 0 ? 127 : 0);
+    }
+    if (dup2(null_fd, 0) < 0 || dup2(null_fd, 1) < 0 || dup2(null_fd, 2) < 0 ||
+        (report_fd == LODGE_REPORT_FD ? fcntl(LODGE_REPORT_FD, F_SETFD, 0)
+                                      : dup2(report_fd, LODGE_REPORT_FD)) < 0 ||
+        chdir("/") < 0) {
+        _exit(127);
+    }
+    execv(argv[0], argv);
+    static const char failed[] = "0 it could not be executed (is Lodge installed whole?)";
+    if (write(LODGE_REPORT_FD, failed, sizeof failed - 1) < 0) {
+        _exit(126);
+    }
+    _exit(127);
+}
+
+static gboolean
+read_report(int fd, const char *program, gint64 timeout_ms, GError **error)
+{
+    char text[REPORT_LIMIT_BYTES];
+    gsize length = 0;
+    gint64 deadline = lodge_deadline_in(timeout_ms);
+    for (;;) {
+        if (!lodge_wait_fd(fd, POLLIN, deadline, error)) {
+            return lodge_error_prefix(error, "waiting for %s", program);
+        }
+        gssize got = read(fd, text + length, sizeof text - 1 - length);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0 || length + (gsize)got == sizeof text - 1) {
+            break;
+        }
+        length += (gsize)got;
+    }
+    text[length] = '\0';
+    if (g_str_equal(text, "ready")) {
+        return TRUE;
+    }
+    if (length == 0) {
+        return lodge_error_set(error, LODGE_ERROR_FAILED, "%s was killed", program);
+    }
+    char *message = text;
+    LodgeError code = (LodgeError)g_ascii_strtoull(text, &message, 10);
+    return lodge_error_set(error, code, "%s", *message == ' ' ? message + 1 : message);
+}
+
+gboolean
+lodge_detached_start(const char *const *argv, gint64 timeout_ms, GError **error)
+{
+    g_autofree char *program = g_path_get_basename(argv[0]);
+    int pipe_fds[2];
+    lodge_autofd null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null_fd < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        return lodge_error_errno(error, errno, "Starting %s", program);
+    }
+    lodge_autofd read_end = pipe_fds[0];
+    lodge_autofd write_end = pipe_fds[1];
+    pid_t pid = fork();
+    if (pid < 0) {
+        return lodge_error_errno(error, errno, "Starting %s", program);
+    }
+    if (pid == 0) {
+        be_program((char *const *)argv, write_end, null_fd);
+    }
+    lodge_fd_clear(&write_end);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    return read_report(read_end, program, timeout_ms, error);
+}
+
+void
+lodge_detached_report(int *report_fd, const GError *error)
+{
+    if (*report_fd < 0) {
+        return;
+    }
+    g_autofree char *text = error != NULL ? g_strdup_printf("%d %s", error->code, error->message)
+                                          : g_strdup("ready");
+    if (write(*report_fd, text, strlen(text)) < 0) {
+        /* The command that started us is gone: nobody to tell. */
+    }
+    if (error != NULL) {
+        /* Left open until we end: who reads it to its end then knows that nothing of us is left. */
+        *report_fd = -1;
+    }
+    lodge_fd_clear(report_fd);
+}

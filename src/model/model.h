@@ -1,0 +1,10 @@
+/* The model layer's public header. */
+#pragma once
+
+#include "model/forward.h"
+#include "model/guest.h"
+#include "model/image.h"
+#include "model/key-file.h"
+#include "model/network.h"
+#include "model/prefix.h"
+#include "model/schema.h"

@@ -1,0 +1,411 @@
+#include "config.h"
+
+#include "model/network.h"
+
+#include <net/if.h>
+#include <string.h>
+
+#include "base/base.h"
+#include "model/key-file.h"
+
+enum {
+    GATEWAY_NUMBER = 1,
+    FIRST_GUEST_NUMBER = 10, /* those below are left for routers and servers */
+    IPV6_GUEST_OFFSET = 0x1000,
+    IPV6_GUEST_COUNT = 0xf000,
+    LEAST_SUBNET_LENGTH = 8,
+    MOST_SUBNET_LENGTH = 30,
+};
+
+#define NETWORK(field) G_STRUCT_OFFSET(LodgeNetwork, field)
+
+static const LodgeKey network_keys[] = {
+    {"description", LODGE_TYPE_TEXT, NETWORK(description),
+     .help = "Words of your own, shown by `lodge network show`."},
+    {"mode", LODGE_TYPE_CHOICE, NETWORK(mode), "nat", "nat|bridged|routed|isolated",
+     .help =
+         "How guests reach the world. `nat`: they reach the outside by the host's addresses. "
+         "`bridged`: they are on the "
+         "segment of an existing bridge. `routed`: each has an address or prefix of its own that "
+         "the host answers for. `isolated`: they reach each other only."},
+    {"bridge", LODGE_TYPE_LINK, NETWORK(bridge),
+     .help =
+         "The bridge's name. Mode `bridged` needs it, and it must exist; else Lodge makes it, as "
+         "lb-NAME unless told."},
+    {"uplink", LODGE_TYPE_LINK, NETWORK(uplink),
+     .help = "The host's interface that leads outside. Mode `routed` needs it; mode `nat` follows "
+             "the host's routes without it."},
+    {"subnet", LODGE_TYPE_PREFIX4, NETWORK(subnet),
+     .help =
+         "The guests' IPv4 addresses, like 10.77.0.0/24. Chosen by `lodge network create` so that "
+         "it overlaps nothing."},
+    {"prefix", LODGE_TYPE_PREFIX6, NETWORK(prefix),
+     .help = "The guests' IPv6 addresses, a /64. `lodge network create` makes a unique local one."},
+    {"ip", LODGE_TYPE_CHOICE, NETWORK(ip), "dual", "dual|4|6",
+     .help = "Which families guests get: both, IPv4 only, IPv6 only."},
+    {"range", LODGE_TYPE_RANGE4, NETWORK(range),
+     .help = "The IPv4 addresses that guests get, FIRST-LAST. Without it, all from the tenth on."},
+    {"dhcp", LODGE_TYPE_BOOL, NETWORK(dhcp), "yes",
+     .help = "Whether DHCP, router advertisements and DNS are served on it."},
+    {"dns", LODGE_TYPE_ADDRESSES, NETWORK(dns),
+     .help = "DNS servers that names are asked of, instead of the host's own."},
+    {"domain", LODGE_TYPE_DOMAIN, NETWORK(domain), "lodge",
+     .help = "Guests resolve each other as NAME and NAME.DOMAIN."},
+    {"isolation", LODGE_TYPE_BOOL, NETWORK(isolation), "no",
+     .help = "Whether guests see the gateway only, not each other."},
+    {"host", LODGE_TYPE_BOOL, NETWORK(host), "yes",
+     .help = "Mode `isolated`: whether the host has an address on it, and serves DHCP."},
+    {"filter", LODGE_TYPE_BOOL, NETWORK(filter), "yes",
+     .help = "Whether guests are held to their own MAC and addresses, and kept from answering as "
+             "DHCP server or router."},
+    {"mtu", LODGE_TYPE_COUNT, NETWORK(mtu), "0", .most = 65535,
+     .help = "The largest packet, also told to guests. 0: the kernel's 1500."},
+    {"nat64", LODGE_TYPE_BOOL, NETWORK(nat64), "no",
+     .help = "With ip=6: lets guests reach IPv4 by NAT64 and DNS64 (needs tayga and unbound)."},
+    {"nat64-prefix", LODGE_TYPE_PREFIX6, NETWORK(nat64_prefix),
+     .help = "The /96 that IPv4 appears in. The well-known 64:ff9b::/96 can't reach private IPv4 "
+             "addresses, so one of the network's own is the default."},
+    {"pxe-root", LODGE_TYPE_PATH, NETWORK(pxe_root),
+     .help = "A folder that is served by TFTP, for network boot."},
+    {"pxe-file", LODGE_TYPE_PATH, NETWORK(pxe_file),
+     .help = "The file in it that machines boot, like pxelinux.0."},
+    {"autostart", LODGE_TYPE_BOOL, NETWORK(autostart), "yes",
+     .help = "Start it when the host starts, before guests."},
+};
+
+static const LodgeSection sections[] = {
+    {"network", FALSE, network_keys, G_N_ELEMENTS(network_keys), "The network."},
+    {NULL},
+};
+
+const LodgeSection *
+lodge_network_sections(void)
+{
+    return sections;
+}
+
+void
+lodge_network_free(LodgeNetwork *network)
+{
+    if (network != NULL) {
+        lodge_schema_clear(&sections[0], network);
+        g_free(network->name);
+        g_free(network);
+    }
+}
+
+char *
+lodge_network_format(const LodgeNetwork *network)
+{
+    GString *text = g_string_new("[network]\n");
+    for (gsize i = 0; i < G_N_ELEMENTS(network_keys); i++) {
+        g_autofree char *value = lodge_schema_format(&network_keys[i], network);
+        if (value != NULL) {
+            g_string_append_printf(text, "%s=%s\n", network_keys[i].name, value);
+        }
+    }
+    return g_string_free(text, FALSE);
+}
+
+const char *
+lodge_network_mode_word(const LodgeNetwork *network)
+{
+    switch ((LodgeNetworkMode)network->mode) {
+    case LODGE_NETWORK_NAT:
+        return "nat";
+    case LODGE_NETWORK_BRIDGED:
+        return "bridged";
+    case LODGE_NETWORK_ROUTED:
+        return "routed";
+    case LODGE_NETWORK_ISOLATED:
+        return "isolated";
+    }
+    return "nat";
+}
+
+gboolean
+lodge_network_subnet(const LodgeNetwork *network, LodgePrefix *out_prefix)
+{
+    LodgePrefix prefix;
+    gboolean has = network->ip != LODGE_IP_6 && network->subnet != NULL &&
+                   lodge_prefix_parse(network->subnet, &prefix, NULL);
+    if (has && out_prefix != NULL) {
+        *out_prefix = prefix;
+    }
+    return has;
+}
+
+gboolean
+lodge_network_prefix(const LodgeNetwork *network, LodgePrefix *out_prefix)
+{
+    LodgePrefix prefix;
+    gboolean has = network->ip != LODGE_IP_4 && network->prefix != NULL &&
+                   lodge_prefix_parse(network->prefix, &prefix, NULL);
+    if (has && out_prefix != NULL) {
+        *out_prefix = prefix;
+    }
+    return has;
+}
+
+gboolean
+lodge_network_has_own_bridge(const LodgeNetwork *network)
+{
+    return network->mode == LODGE_NETWORK_NAT || network->mode == LODGE_NETWORK_ISOLATED;
+}
+
+LodgePrefix
+lodge_network_gateway(const LodgePrefix *prefix)
+{
+    return lodge_prefix_host(prefix, GATEWAY_NUMBER);
+}
+
+void
+lodge_network_add_prefixes(const LodgeNetwork *network, GPtrArray *prefixes)
+{
+    LodgePrefix prefix;
+    g_autofree char *owner = g_strdup_printf("network %s", network->name);
+    if (lodge_network_subnet(network, &prefix)) {
+        g_ptr_array_add(prefixes, lodge_owned_prefix_new(&prefix, owner));
+    }
+    if (lodge_network_prefix(network, &prefix)) {
+        g_ptr_array_add(prefixes, lodge_owned_prefix_new(&prefix, owner));
+    }
+}
+
+/* The network's prefix with subnet id 6464 and "64" behind: fd77:1:2:6464:64::/96. */
+LodgePrefix
+lodge_network_nat64_prefix(const LodgeNetwork *network)
+{
+    LodgePrefix prefix = {.family = AF_INET6};
+    if (network->nat64_prefix != NULL && lodge_prefix_parse(network->nat64_prefix, &prefix, NULL)) {
+        return prefix;
+    }
+    lodge_network_prefix(network, &prefix);
+    prefix.bytes[6] = 0x64;
+    prefix.bytes[7] = 0x64;
+    prefix.bytes[9] = 0x64;
+    prefix.length = 96;
+    return prefix;
+}
+
+/* --- Checks that no single row can make ------------------------------------------------------- */
+
+static gboolean
+check_prefixes(const LodgeNetwork *network, GError **error)
+{
+    LodgePrefix prefix;
+    gboolean has_subnet = lodge_network_subnet(network, &prefix);
+    if (has_subnet && network->mode != LODGE_NETWORK_ROUTED &&
+        (prefix.length < LEAST_SUBNET_LENGTH || prefix.length > MOST_SUBNET_LENGTH)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "subnet: a /%u is no good: it must be /%d to /%d", prefix.length,
+                               LEAST_SUBNET_LENGTH, MOST_SUBNET_LENGTH);
+    }
+    gboolean has_prefix = lodge_network_prefix(network, &prefix);
+    if (has_prefix && network->mode != LODGE_NETWORK_ROUTED && prefix.length != 64) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "prefix: a /64 is needed, as guests make addresses of nothing else");
+    }
+    if (lodge_network_has_own_bridge(network) && network->host && !has_subnet && !has_prefix) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "mode=%s needs subnet= or prefix= (ip=%s)",
+                               lodge_network_mode_word(network),
+                               network->ip == LODGE_IP_6   ? "6 wants prefix"
+                               : network->ip == LODGE_IP_4 ? "4 wants subnet"
+                                                           : "dual");
+    }
+    return TRUE;
+}
+
+static gboolean
+check_range(const LodgeNetwork *network, GError **error)
+{
+    LodgePrefix subnet;
+    if (network->range == NULL || !lodge_network_subnet(network, &subnet)) {
+        return TRUE;
+    }
+    g_auto(GStrv) ends = g_strsplit(network->range, "-", 2);
+    LodgePrefix first;
+    LodgePrefix last;
+    return (lodge_address_parse(ends[0], &first, error) &&
+            lodge_address_parse(ends[1], &last, error) &&
+            ((lodge_prefix_contains(&subnet, &first) && lodge_prefix_contains(&subnet, &last) &&
+              lodge_prefix_number(&subnet, &first) > GATEWAY_NUMBER &&
+              lodge_prefix_number(&subnet, &last) < lodge_prefix_size(&subnet) - 1) ||
+             lodge_error_set(error, LODGE_ERROR_INVALID,
+                             "range %s must lie within subnet %s, without its first two addresses "
+                             "and its last",
+                             network->range, network->subnet)));
+}
+
+static gboolean
+check_nat64(const LodgeNetwork *network, GError **error)
+{
+    LodgePrefix prefix;
+    if (!network->nat64) {
+        return TRUE;
+    }
+    if (network->mode != LODGE_NETWORK_NAT || network->ip != LODGE_IP_6) {
+        return lodge_error_set(
+            error, LODGE_ERROR_INVALID,
+            "nat64=yes is for mode=nat with ip=6: guests with IPv4 don't need it");
+    }
+    if (network->nat64_prefix != NULL && lodge_prefix_parse(network->nat64_prefix, &prefix, NULL) &&
+        prefix.length != 96) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "nat64-prefix must be a /96");
+    }
+    return TRUE;
+}
+
+static gboolean
+check_whole(const LodgeNetwork *network, GError **error)
+{
+    if (network->mode == LODGE_NETWORK_BRIDGED && network->bridge == NULL) {
+        return lodge_error_set(
+            error, LODGE_ERROR_INVALID,
+            "mode=bridged needs bridge= (`lodge network bridge IFACE` makes one of "
+            "the host's interface)");
+    }
+    if (network->mode == LODGE_NETWORK_ROUTED && network->uplink == NULL) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "mode=routed needs uplink=");
+    }
+    if (network->mtu != 0 && network->mtu < 576) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "mtu: %u is less than the least, 576",
+                               network->mtu);
+    }
+    if (network->pxe_file != NULL && network->pxe_root == NULL) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "pxe-file= without pxe-root=");
+    }
+    return check_prefixes(network, error) && check_range(network, error) &&
+           check_nat64(network, error);
+}
+
+static char *
+default_bridge(const char *name)
+{
+    g_autofree char *plain = g_strconcat("lb-", name, NULL);
+    return strlen(plain) < IFNAMSIZ ? g_steal_pointer(&plain)
+                                    : g_strdup_printf("lb-%08x", g_str_hash(name));
+}
+
+LodgeNetwork *
+lodge_network_parse(const char *name, const char *text, gsize length, GError **error)
+{
+    g_autofree char *what = g_strdup_printf("network %s", name);
+    g_autoptr(LodgeKeyFile) file = lodge_key_file_parse(what, text, length, error);
+    g_autoptr(LodgeNetwork) network = g_new0(LodgeNetwork, 1);
+    network->name = g_strdup(name);
+    if (file == NULL || !lodge_schema_check(sections, file, error) ||
+        !lodge_schema_fill(&sections[0], file, "network", network, error)) {
+        return NULL;
+    }
+    if (network->bridge == NULL && lodge_network_has_own_bridge(network)) {
+        network->bridge = default_bridge(name);
+    }
+    if (!check_whole(network, error)) {
+        lodge_error_prefix(error, "%s", what);
+        return NULL;
+    }
+    return g_steal_pointer(&network);
+}
+
+/* --- The guests' addresses -------------------------------------------------------------------- */
+
+void
+lodge_network_lease_clear(LodgeNetworkLease *lease)
+{
+    g_clear_pointer(&lease->address4, g_free);
+    g_clear_pointer(&lease->address6, g_free);
+}
+
+/* The numbers of the IPv4 addresses that guests may have. */
+static void
+number_range(const LodgeNetwork *network, const LodgePrefix *subnet, guint64 *out_first,
+             guint64 *out_last)
+{
+    LodgePrefix first;
+    LodgePrefix last;
+    guint64 size = lodge_prefix_size(subnet);
+    *out_first = MIN(FIRST_GUEST_NUMBER, size > 4 ? size / 4 : 2);
+    *out_last = size - 2;
+    if (network->mode == LODGE_NETWORK_ROUTED) {
+        /* Every address of a routed prefix is usable: nobody on it wants a broadcast address. */
+        *out_first = 0;
+        *out_last = size - 1;
+    }
+    if (network->range != NULL) {
+        g_auto(GStrv) ends = g_strsplit(network->range, "-", 2);
+        if (lodge_address_parse(ends[0], &first, NULL) &&
+            lodge_address_parse(ends[1], &last, NULL)) {
+            *out_first = lodge_prefix_number(subnet, &first);
+            *out_last = lodge_prefix_number(subnet, &last);
+        }
+    }
+}
+
+/* The first free address of numbers @first to @last, begun at a place that the names decide. */
+static char *
+choose(const LodgePrefix *prefix, guint64 first, guint64 last, guint seed, GHashTable *taken)
+{
+    guint64 count = last - first + 1;
+    for (guint64 i = 0; i < count; i++) {
+        LodgePrefix address = lodge_prefix_host(prefix, first + (seed + i) % count);
+        g_autofree char *text = lodge_prefix_format_address(&address);
+        if (!g_hash_table_contains(taken, text)) {
+            return g_steal_pointer(&text);
+        }
+    }
+    return NULL;
+}
+
+static char *
+choose_by_mac(const LodgePrefix *prefix, const char *mac, GHashTable *taken)
+{
+    if (prefix->length != 64) {
+        return NULL;
+    }
+    LodgePrefix address = lodge_prefix_eui64(prefix, mac);
+    g_autofree char *text = lodge_prefix_format_address(&address);
+    return g_hash_table_contains(taken, text) ? NULL : g_steal_pointer(&text);
+}
+
+gboolean
+lodge_network_choose_addresses(const LodgeNetwork *network, const char *guest, const char *nic,
+                               const char *mac, GHashTable *taken, LodgeNetworkLease *out_lease,
+                               GError **error)
+{
+    g_auto(LodgeNetworkLease) lease = {NULL, NULL};
+    LodgePrefix prefix;
+    g_autofree char *names = g_strconcat(guest, "/", nic, NULL);
+    guint seed = g_str_hash(names);
+    if (lodge_network_subnet(network, &prefix)) {
+        guint64 first;
+        guint64 last;
+        number_range(network, &prefix, &first, &last);
+        lease.address4 = choose(&prefix, first, last, seed, taken);
+        if (lease.address4 == NULL) {
+            return lodge_error_set(error, LODGE_ERROR_BUSY,
+                                   "network %s: all %" G_GUINT64_FORMAT
+                                   " addresses of %s are in use "
+                                   "(a larger subnet= or range= is needed)",
+                                   network->name, last - first + 1, network->subnet);
+        }
+    }
+    if (lodge_network_prefix(network, &prefix)) {
+        guint64 most = MIN(lodge_prefix_size(&prefix) - 1,
+                           IPV6_GUEST_OFFSET + IPV6_GUEST_COUNT - 1);
+        guint64 first = most < IPV6_GUEST_OFFSET ? 0 : IPV6_GUEST_OFFSET;
+        lease.address6 = choose_by_mac(&prefix, mac, taken);
+        if (lease.address6 == NULL) {
+            lease.address6 = choose(&prefix, first, most, seed, taken);
+        }
+        if (lease.address6 == NULL) {
+            return lodge_error_set(error, LODGE_ERROR_BUSY,
+                                   "network %s: all addresses of %s that guests get are in use",
+                                   network->name, network->prefix);
+        }
+    }
+    *out_lease = lease;
+    lease = (LodgeNetworkLease){NULL, NULL};
+    return TRUE;
+}

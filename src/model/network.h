@@ -1,0 +1,88 @@
+/* A network's definition, <root>/networks/NAME.conf, and which addresses its guests get. */
+#pragma once
+
+#include <glib.h>
+
+#include "model/prefix.h"
+#include "model/schema.h"
+
+/* In the order of the words in the key table of network.c. */
+typedef enum {
+    LODGE_NETWORK_NAT,
+    LODGE_NETWORK_BRIDGED,
+    LODGE_NETWORK_ROUTED,
+    LODGE_NETWORK_ISOLATED,
+} LodgeNetworkMode;
+typedef enum { LODGE_IP_DUAL, LODGE_IP_4, LODGE_IP_6 } LodgeIpFamilies;
+
+typedef struct {
+    char *name;
+    char *description;
+    int mode; /* LodgeNetworkMode */
+    char *bridge;
+    char *uplink; /* NULL: where the host's routes lead */
+    char *subnet; /* IPv4; NULL: none */
+    char *prefix; /* IPv6; NULL: none */
+    int ip;       /* LodgeIpFamilies */
+    char *range;  /* of the guests' IPv4 addresses */
+    gboolean dhcp;
+    char *dns; /* servers that are asked; NULL: the host's */
+    char *domain;
+    gboolean isolation;
+    gboolean host;
+    gboolean filter;
+    guint mtu; /* 0: the kernel's choice */
+    gboolean nat64;
+    char *nat64_prefix;
+    char *pxe_root;
+    char *pxe_file;
+    gboolean autostart;
+} LodgeNetwork;
+
+/* The sections of a network's file, ended by one without a name. */
+const LodgeSection *lodge_network_sections(void);
+
+/* Parse a definition. @name is the network's. INVALID error with line and reason. */
+LodgeNetwork *lodge_network_parse(const char *name, const char *text, gsize length, GError **error);
+void lodge_network_free(LodgeNetwork *network);
+
+/* As the text of a definition, every key that has a value. Free with g_free. */
+char *lodge_network_format(const LodgeNetwork *network);
+
+/* "nat", "bridged" … */
+const char *lodge_network_mode_word(const LodgeNetwork *network);
+
+/* Does the network have addresses of a family, by its mode, `ip` and prefixes? The prefix goes to
+ * @out_prefix (may be NULL). */
+gboolean lodge_network_subnet(const LodgeNetwork *network, LodgePrefix *out_prefix);
+gboolean lodge_network_prefix(const LodgeNetwork *network, LodgePrefix *out_prefix);
+
+/* Is the bridge, with its addresses and services, Lodge's to make? */
+gboolean lodge_network_has_own_bridge(const LodgeNetwork *network);
+
+/* The host's own address on it: number 1 of the prefix. */
+LodgePrefix lodge_network_gateway(const LodgePrefix *prefix);
+
+/* All prefixes, as owned by "network NAME", appended to @prefixes. */
+void lodge_network_add_prefixes(const LodgeNetwork *network, GPtrArray *prefixes);
+
+/* Where IPv6-only guests find the IPv4 world: nat64-prefix, or 64:ff9b:1:… that Lodge chooses. */
+LodgePrefix lodge_network_nat64_prefix(const LodgeNetwork *network);
+
+/* What a guest's NIC was given. Empty where the network has no such family. */
+typedef struct {
+    char *address4;
+    char *address6;
+} LodgeNetworkLease;
+
+/* Choose the addresses of NIC @nic of @guest: IPv4 the same for the same names wherever it is free;
+ * IPv6 what the MAC makes of a /64, so that guests without DHCPv6 have it too. Pure: @taken is a
+ * set (of char *) of the addresses that are in use or reserved, as text. A network without prefixes
+ * gives none. BUSY error if the range is full. */
+gboolean lodge_network_choose_addresses(const LodgeNetwork *network, const char *guest,
+                                        const char *nic, const char *mac, GHashTable *taken,
+                                        LodgeNetworkLease *out_lease, GError **error);
+void lodge_network_lease_clear(LodgeNetworkLease *lease);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeNetwork, lodge_network_free)
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LodgeNetworkLease, lodge_network_lease_clear)
