@@ -1,0 +1,118 @@
+#include "config.h"
+
+#include "store/state.h"
+
+#include "base/base.h"
+#include "store/store.h"
+
+enum {
+    STATE_LIMIT_BYTES = 64 << 10,
+};
+
+static const char *const words[] = {
+    [LODGE_STATE_STOPPED] = "stopped",   [LODGE_STATE_CREATING] = "creating",
+    [LODGE_STATE_STARTING] = "starting", [LODGE_STATE_RUNNING] = "running",
+    [LODGE_STATE_PAUSED] = "paused",     [LODGE_STATE_STOPPING] = "stopping",
+    [LODGE_STATE_CRASHED] = "crashed",
+};
+
+const char *
+lodge_state_word(LodgeState state)
+{
+    return words[state];
+}
+
+gboolean
+lodge_state_from_word(const char *word, LodgeState *out_state)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(words); i++) {
+        if (g_strcmp0(word, words[i]) == 0) {
+            *out_state = (LodgeState)i;
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+void
+lodge_guest_state_free(LodgeGuestState *state)
+{
+    if (state != NULL) {
+        g_free(state->reason);
+        g_free(state->ssh_host);
+        g_free(state->job);
+        g_free(state->job_stage);
+        g_free(state);
+    }
+}
+
+static gboolean
+is_held(const LodgeStore *store, const char *guest, const char *lock)
+{
+    g_autofree char *path = lodge_store_run_path(store, guest, lock);
+    return lodge_lock_is_held(path);
+}
+
+/* What state.json says, as far as a dead keeper's words can still be true. */
+static LodgeState
+believable(LodgeState published, gboolean has_qemu, gboolean has_keeper)
+{
+    if (has_qemu) {
+        return published == LODGE_STATE_STOPPED || published == LODGE_STATE_CRASHED
+                   ? LODGE_STATE_RUNNING
+                   : published;
+    }
+    if (published == LODGE_STATE_STARTING && has_keeper) {
+        return LODGE_STATE_STARTING;
+    }
+    return published == LODGE_STATE_CRASHED || published == LODGE_STATE_STOPPED
+               ? published
+               : LODGE_STATE_STOPPED;
+}
+
+static void
+add_job(const LodgeStore *store, const char *guest, LodgeGuestState *state)
+{
+    if (!is_held(store, guest, "job.lock")) {
+        return;
+    }
+    g_autofree char *path = lodge_store_run_path(store, guest, "job.json");
+    g_autoptr(json_t) job = lodge_json_read(path, STATE_LIMIT_BYTES, NULL);
+    const char *stage = lodge_json_string(job, "stage", "");
+    state->job = g_strdup(lodge_json_string(job, "verb", "…"));
+    state->job_stage = *stage != '\0' ? g_strdup(stage) : NULL;
+    state->job_pid = (pid_t)lodge_json_int(job, "pid", 0);
+}
+
+LodgeGuestState *
+lodge_store_state(const LodgeStore *store, const char *guest)
+{
+    LodgeGuestState *state = g_new0(LodgeGuestState, 1);
+    g_autofree char *folder = lodge_store_run_path(store, guest, NULL);
+    g_autofree char *marker = lodge_store_guest_path(store, guest, "creating");
+    gboolean unfinished = g_file_test(marker, G_FILE_TEST_EXISTS);
+    if (g_file_test(folder, G_FILE_TEST_IS_DIR)) {
+        state->has_qemu = is_held(store, guest, "qemu.lock");
+        state->has_keeper = is_held(store, guest, "keeper.lock");
+        g_autofree char *path = lodge_store_run_path(store, guest, "state.json");
+        g_autoptr(json_t) value = lodge_json_read(path, STATE_LIMIT_BYTES, NULL);
+        LodgeState published = LODGE_STATE_STOPPED;
+        lodge_state_from_word(lodge_json_string(value, "state", ""), &published);
+        state->state = believable(published, state->has_qemu, state->has_keeper);
+        const char *reason = lodge_json_string(value, "reason", NULL);
+        state->reason = g_strdup(reason);
+        if (state->has_qemu) {
+            state->qemu_pid = (pid_t)lodge_json_int(value, "pid", 0);
+            state->started_ms = lodge_json_int(value, "started_ms", 0);
+            state->agent = lodge_json_bool(value, "agent", FALSE);
+            state->ssh_port = (guint)lodge_json_int(value, "ssh_port", 0);
+            state->ssh_host = g_strdup(lodge_json_string(value, "ssh_host", NULL));
+            state->is_kvm = lodge_json_bool(value, "kvm", FALSE);
+        }
+        add_job(store, guest, state);
+    }
+    if (unfinished) {
+        state->state = LODGE_STATE_CREATING;
+    }
+    return state;
+}
