@@ -1,0 +1,79 @@
+/* What the image layer's files share. */
+#pragma once
+
+#include "image/image.h"
+#include "qemu/img.h"
+
+/* Run a helper program of ours: @argv[0] is its name. Its JSON lines {"done":N,"total":N} go to
+ * @progress. */
+gboolean lodge_image_run_helper(const char *const *argv, LodgeProgress *progress, char **out_output,
+                                GError **error);
+
+/* <root>/@folder/@name if it is there, else the one that is shipped. Free with g_free. */
+char *lodge_image_resource(const LodgeStore *store, const char *folder, const char *name);
+
+/* Is that much space free? FAILED with the mend if not. @what is "building tiny". */
+gboolean lodge_image_check_space(const LodgeStore *store, guint64 need_bytes, const char *what,
+                                 GError **error);
+
+/* An image about to be made: a staging, with a folder "work" in it that is removed at the end. */
+typedef struct {
+    const LodgeStore *store;
+    LodgeProgress *progress;
+    LodgeStaging *staging;
+    LodgeImage *image; /* its disk, kernel and initrd are names in the work folder */
+    char *work;
+} LodgeMaking;
+
+typedef enum { LODGE_MAKING_NEW, LODGE_MAKING_ANEW } LodgeMakingMode;
+
+/* Steals @image in every case. NEW: error EXISTS if the image is here; ANEW: it will be replaced.
+ */
+gboolean lodge_making_begin(LodgeMaking *making, const LodgeStore *store, LodgeImage *image,
+                            LodgeMakingMode mode, LodgeProgress *progress, GError **error);
+char *lodge_making_path(const LodgeMaking *making, const char *file);
+
+/* Check the files that the image names, and give them and image.conf their places. */
+gboolean lodge_making_finish(LodgeMaking *making, const char *origin, GError **error);
+
+/* Turn the foreign disk @file into "disk.qcow2" of the work folder: unpacked, recognised, checked,
+ * converted. @file in the work folder may be used up. */
+gboolean lodge_making_adopt(LodgeMaking *making, const char *file, const char *format,
+                            gboolean trusted, GError **error);
+
+void lodge_making_clear(LodgeMaking *making);
+
+/* lodge_image_build() and _pull(), with the choice. */
+gboolean lodge_image_build_as(const LodgeStore *store, const char *name, LodgeMakingMode mode,
+                              LodgeProgress *progress, GError **error);
+gboolean lodge_image_pull_as(const LodgeStore *store, const char *name, LodgeMakingMode mode,
+                             LodgeProgress *progress, GError **error);
+
+/* Is there an image of that name, with its disk? */
+gboolean lodge_image_is_here(const LodgeStore *store, const char *name);
+
+/* Who makes overlays of an image, and who removes its files, holds this lock. -1 on error. */
+int lodge_image_lock(const LodgeStore *store, const char *name, GError **error);
+void lodge_image_unlock(const LodgeStore *store, const char *name, int lock_fd);
+
+/* Remove files of the image that neither image.conf nor any guest needs. The lock is held. */
+void lodge_image_prune(const LodgeStore *store, const char *name);
+
+/* Find the checksum of @file in @text, which is what sha256sum or BSD's sha256 wrote, signed or
+ * not, or just the digits. @alone: the text is published for that file only, so its only line
+ * counts whatever name is in it. Returns lower-case digits, free with g_free; INVALID if there is
+ * none, or two that differ. */
+char *lodge_checksum_find(const char *text, LodgeChecksumKind kind, const char *file,
+                          gboolean alone, GError **error);
+
+/* The href of the first disk in an OVF description. A plain file name; free with g_free. INVALID if
+ * there is none, or it isn't one. */
+char *lodge_ovf_disk(const char *text, gsize length, GError **error);
+
+/* cloud-init's three files and Lodge's own, as text. Free with g_free; USAGE errors. */
+char *lodge_seed_text(const LodgeSeed *seed, GError **error);
+char *lodge_cloud_meta_data(const LodgeSeed *seed, GError **error);
+char *lodge_cloud_user_data(const LodgeSeed *seed, GError **error);
+char *lodge_cloud_network_config(const LodgeSeed *seed, GError **error);
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LodgeMaking, lodge_making_clear)

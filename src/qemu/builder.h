@@ -1,0 +1,37 @@
+/* The pieces that build a command line; private to this layer. */
+#pragma once
+
+#include <glib.h>
+#include <jansson.h>
+
+#include "qemu/command.h"
+
+/* Append one argument, or an option and its formatted value. */
+void lodge_command_add(LodgeCommand *command, const char *argument);
+void lodge_command_option(LodgeCommand *command, const char *option, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+
+/* Pass a file or socket: returns the descriptor's number in QEMU. */
+int lodge_command_pass(LodgeCommand *command, LodgePassKind kind, const char *path);
+
+/* The same, by way of a descriptor set: returns "/dev/fdset/N", for QEMU's own open(). Free it. */
+char *lodge_command_pass_set(LodgeCommand *command, LodgePassKind kind, const char *path);
+
+/* Append `-blockdev` with a JSON object (stolen). */
+void lodge_command_blockdev(LodgeCommand *command, json_t *node);
+
+/* machine.c: mainboard, CPUs, memory, firmware, clock, watchdog. */
+gboolean lodge_command_add_machine(LodgeCommand *command, const LodgeGuest *guest,
+                                   const LodgeMachine *machine, GError **error);
+
+/* devices.c: what is plugged into it. */
+void lodge_command_add_disks(LodgeCommand *command, const LodgeGuest *guest,
+                             const LodgeMachine *machine);
+void lodge_command_add_cdroms(LodgeCommand *command, const LodgeGuest *guest);
+gboolean lodge_command_add_nics(LodgeCommand *command, const LodgeGuest *guest,
+                                const LodgeMachine *machine, GError **error);
+void lodge_command_add_display(LodgeCommand *command, const LodgeGuest *guest);
+
+/* The bus of a device that may be unplugged: a PCIe port of its own on q35, "port3"; NULL where the
+ * machine's own bus takes hotplug. Free with g_free. */
+char *lodge_command_take_port(LodgeCommand *command, const LodgeGuest *guest);

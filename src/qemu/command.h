@@ -1,0 +1,66 @@
+/* A QEMU command line, and the descriptors that must be open when it runs. */
+#pragma once
+
+#include <glib.h>
+
+#include "model/model.h"
+#include "qemu/qcow2.h"
+
+typedef enum {
+    LODGE_PASS_READ,   /* the file, open for reading */
+    LODGE_PASS_WRITE,  /* the file, open for reading and writing */
+    LODGE_PASS_APPEND, /* the file, made if absent, open for appending */
+    LODGE_PASS_COPY,   /* a private copy of the file in memory, which the unprivileged QEMU may open
+                        */
+    LODGE_PASS_LISTEN, /* a listening Unix socket made at the path */
+    LODGE_PASS_TAP,    /* a tap that is open already, of the name in `path` */
+} LodgePassKind;
+
+typedef struct {
+    int fd; /* the number it has in QEMU */
+    LodgePassKind kind;
+    char *path;
+    int open_fd; /* LODGE_PASS_TAP: borrowed; else -1 */
+} LodgePass;
+
+/* A tap for a NIC. */
+typedef struct {
+    char *link;
+    int fd;
+} LodgeTap;
+
+typedef struct {
+    GPtrArray *argv;   /* char *, NULL-terminated */
+    GPtrArray *passed; /* LodgePass * */
+    guint ports;       /* PCIe ports made so far */
+    guint drives;      /* places taken on the SATA or IDE controller */
+} LodgeCommand;
+
+/* What the machine is made of, besides its definition: all found out before, so that the command
+ * line follows from it alone. Strings are borrowed. */
+typedef struct {
+    const char *program;      /* qemu-system-x86_64 */
+    const char *guest_folder; /* where relative files are */
+    const char *run_folder;   /* where the sockets go */
+    gboolean kvm;
+    guint ssh_port;            /* on 127.0.0.1, to the guest's 22; 0: none */
+    const char *firmware_code; /* UEFI: OVMF's code */
+    const char *firmware_vars; /* UEFI: the guest's variables, qcow2 */
+    const char *seed_text;     /* provision=lodge: the file for fw_cfg; NULL none */
+    const char *seed_disk;     /* provision=nocloud: the ISO; NULL none */
+    const LodgeTap *taps;      /* for each NIC; link NULL: user-mode. NULL: all are */
+    GPtrArray *chains;         /* for each disk of the guest, a GPtrArray of LodgeLayer * */
+    gboolean paused;           /* start without running the guest's CPUs */
+} LodgeMachine;
+
+/* Build the command. Pure: touches nothing. UNSUPPORTED if the definition asks for what QEMU can't.
+ */
+LodgeCommand *lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine,
+                                 GError **error);
+
+/* What machine=auto comes to. */
+LodgeMachineType lodge_machine_type(const LodgeGuest *guest);
+
+void lodge_command_free(LodgeCommand *command);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeCommand, lodge_command_free)

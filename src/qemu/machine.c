@@ -1,0 +1,178 @@
+#include "config.h"
+
+#include "base/base.h"
+#include "qemu/builder.h"
+#include "qemu/disks.h"
+
+enum {
+    MIB_BYTES = 1 << 20,
+    MEMORY_SLOTS = 8,
+};
+
+LodgeMachineType
+lodge_machine_type(const LodgeGuest *guest)
+{
+    if (guest->machine != LODGE_MACHINE_AUTO) {
+        return (LodgeMachineType)guest->machine;
+    }
+    return guest->profile == LODGE_PROFILE_LEGACY ? LODGE_MACHINE_PC : LODGE_MACHINE_Q35;
+}
+
+static void
+add_firmware(LodgeCommand *command, const LodgeMachine *machine)
+{
+    g_autofree char *code = lodge_command_pass_set(command, LODGE_PASS_READ,
+                                                   machine->firmware_code);
+    lodge_command_blockdev(command, json_pack("{s:s, s:s, s:b, s:{s:s, s:s, s:b}}", "driver", "raw",
+                                              "node-name", "firmware-code", "read-only", 1, "file",
+                                              "driver", "file", "filename", code, "read-only", 1));
+    g_autofree char *vars = lodge_command_pass_set(command, LODGE_PASS_WRITE,
+                                                   machine->firmware_vars);
+    lodge_command_blockdev(command,
+                           json_pack("{s:s, s:s, s:{s:s, s:s}}", "driver", "qcow2", "node-name",
+                                     "firmware-vars", "file", "driver", "file", "filename", vars));
+}
+
+static gboolean
+needs_sata(const LodgeGuest *guest)
+{
+    gboolean needs = FALSE;
+    for (guint i = 0; i < guest->disks->len; i++) {
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        LodgeBus bus = lodge_drive_bus(guest, disk->bus, FALSE);
+        needs = needs || bus == LODGE_BUS_SATA || bus == LODGE_BUS_IDE;
+    }
+    for (guint i = 0; i < guest->cdroms->len; i++) {
+        const LodgeCdrom *cdrom = guest->cdroms->pdata[i];
+        LodgeBus bus = lodge_drive_bus(guest, cdrom->bus, TRUE);
+        needs = needs || bus == LODGE_BUS_SATA || bus == LODGE_BUS_IDE;
+    }
+    return needs;
+}
+
+/* The mainboard's own options. A guest has no use for VMware's mouse port and HPET, and none
+ * without secure boot for system management mode, whose emulation costs boot time. */
+static const char *
+board(const LodgeGuest *guest)
+{
+    switch (lodge_machine_type(guest)) {
+    case LODGE_MACHINE_AUTO:
+    case LODGE_MACHINE_Q35:
+        return guest->profile == LODGE_PROFILE_WINDOWS ? "q35,vmport=off,smm=off"
+                                                       : "q35,vmport=off,smm=off,hpet=off";
+    case LODGE_MACHINE_PC:
+        return "pc,vmport=off,smm=off";
+    case LODGE_MACHINE_MICROVM:
+        return "microvm,pcie=on,acpi=on,rtc=on,isa-serial=on";
+    }
+    return "q35";
+}
+
+/* Interfaces by which Windows knows that it is a guest. Only KVM has them. */
+#define HYPER_V                                                                                    \
+    ",hv_relaxed=on,hv_vapic=on,hv_spinlocks=0x1fff,hv_vpindex=on,hv_runtime=on,hv_synic=on,"      \
+    "hv_time=on,hv_stimer=on,hv_frequencies=on,hv_tlbflush=on,hv_ipi=on"
+
+static void
+add_cpu(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *machine)
+{
+    gboolean is_auto = g_strcmp0(guest->cpu, "auto") == 0;
+    /* `max` and newer models cost a quarter more boot time when they are emulated. */
+    const char *fallback = machine->kvm ? "host" : "qemu64,svm=off";
+    g_autoptr(GString) model = g_string_new(is_auto ? fallback : guest->cpu);
+    if (machine->kvm && is_auto && !guest->nested) {
+        g_string_append(model, ",vmx=off,svm=off");
+    }
+    if (machine->kvm && guest->profile == LODGE_PROFILE_WINDOWS) {
+        g_string_append(model, HYPER_V);
+    }
+    lodge_command_option(command, "-cpu", "%s", model->str);
+    g_autoptr(GString) topology = g_string_new(NULL);
+    g_string_append_printf(topology, "%u", guest->cpus);
+    if (guest->cpus_max > guest->cpus) {
+        g_string_append_printf(topology, ",maxcpus=%u", guest->cpus_max);
+    }
+    const struct {
+        const char *name;
+        guint count;
+    } parts[] = {{"sockets", guest->sockets}, {"cores", guest->cores}, {"threads", guest->threads}};
+    for (gsize i = 0; i < G_N_ELEMENTS(parts); i++) {
+        if (parts[i].count != 0) {
+            g_string_append_printf(topology, ",%s=%u", parts[i].name, parts[i].count);
+        }
+    }
+    lodge_command_option(command, "-smp", "%s", topology->str);
+}
+
+static void
+add_memory(LodgeCommand *command, const LodgeGuest *guest)
+{
+    guint64 mib = guest->memory_bytes / MIB_BYTES;
+    guint64 most_mib = guest->memory_max_bytes / MIB_BYTES;
+    if (most_mib > mib) {
+        lodge_command_option(command, "-m",
+                             "size=%" G_GUINT64_FORMAT "M,slots=%d,maxmem=%" G_GUINT64_FORMAT "M",
+                             mib, MEMORY_SLOTS, most_mib);
+    } else {
+        lodge_command_option(command, "-m", "%" G_GUINT64_FORMAT, mib);
+    }
+    lodge_command_option(command, "-object", "%s,id=ram,size=%" G_GUINT64_FORMAT "M",
+                         guest->huge_pages ? "memory-backend-memfd,hugetlb=on,hugetlbsize=2M"
+                                           : "memory-backend-ram",
+                         mib);
+}
+
+static void
+add_clock(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *machine)
+{
+    gboolean is_local = guest->clock == LODGE_CLOCK_LOCAL ||
+                        (guest->clock == LODGE_CLOCK_AUTO &&
+                         guest->profile != LODGE_PROFILE_STANDARD);
+    gboolean is_windows = guest->profile == LODGE_PROFILE_WINDOWS;
+    lodge_command_option(command, "-rtc", "base=%s%s", is_local ? "localtime" : "utc",
+                         is_windows ? ",driftfix=slew" : "");
+    if (is_windows && machine->kvm) {
+        lodge_command_option(command, "-global", "kvm-pit.lost_tick_policy=discard");
+    }
+}
+
+static void
+add_watchdog(LodgeCommand *command, const LodgeGuest *guest)
+{
+    switch ((LodgeWatchdog)guest->watchdog) {
+    case LODGE_WATCHDOG_NONE:
+        return;
+    case LODGE_WATCHDOG_I6300ESB:
+        lodge_command_option(command, "-device", "i6300esb,id=watchdog");
+        break;
+    case LODGE_WATCHDOG_IB700:
+        lodge_command_option(command, "-device", "ib700,id=watchdog");
+        break;
+    }
+    lodge_command_option(command, "-action", "watchdog=%s", guest->watchdog_action);
+}
+
+gboolean
+lodge_command_add_machine(LodgeCommand *command, const LodgeGuest *guest,
+                          const LodgeMachine *machine, GError **error)
+{
+    gboolean is_uefi = guest->firmware == LODGE_FIRMWARE_UEFI;
+    if (is_uefi && lodge_machine_type(guest) != LODGE_MACHINE_Q35) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "guest %s: firmware=uefi needs machine=q35", guest->name);
+    }
+    if (is_uefi) {
+        add_firmware(command, machine);
+    }
+    /* A SATA controller without drives costs an emulated guest a second to probe its ports. */
+    gboolean drops_sata = lodge_machine_type(guest) == LODGE_MACHINE_Q35 && !needs_sata(guest);
+    lodge_command_option(command, "-machine", "%s%s,memory-backend=ram%s", board(guest),
+                         drops_sata ? ",sata=off" : "",
+                         is_uefi ? ",pflash0=firmware-code,pflash1=firmware-vars" : "");
+    lodge_command_option(command, "-accel", "%s", machine->kvm ? "kvm" : "tcg,thread=multi");
+    add_cpu(command, guest, machine);
+    add_memory(command, guest);
+    add_clock(command, guest, machine);
+    add_watchdog(command, guest);
+    return TRUE;
+}

@@ -1,0 +1,64 @@
+/* The qcow2 header, read by ourselves: a guest's start needs to know each file that its disk stands
+ * on, and that takes microseconds here, where a qemu-img process takes a hundred milliseconds. */
+#pragma once
+
+#include <glib.h>
+
+/* What the header of a qcow2 file says. */
+typedef struct {
+    guint version; /* 2 or 3 */
+    guint64 virtual_size_bytes;
+    guint cluster_bits;
+    char *backing_file;   /* as it stands there; NULL: none */
+    char *backing_format; /* "qcow2", "raw" …; NULL: not said */
+    char *data_file;      /* as it stands there; NULL: none or not said */
+    gboolean has_data_file;
+    gboolean encrypted;
+    gboolean dirty;   /* not closed: QEMU repairs its reference counts when it opens it to write */
+    gboolean corrupt; /* QEMU found damage in it, and refuses to write to it */
+} LodgeQcow2Header;
+
+/* One file of a disk's chain. */
+typedef struct {
+    char *path;                 /* absolute, or what lodge_disk_remote() takes */
+    char *format;               /* "qcow2" or "raw" */
+    guint64 virtual_size_bytes; /* 0: unknown */
+    gboolean is_block_device;
+    gboolean is_remote; /* no file of this host; always the only layer */
+} LodgeLayer;
+
+/* Read the header of @path. It may be hostile: everything is bounded and checked, and nothing that
+ * it names is opened. Free with lodge_qcow2_header_free. Errors: NOT_FOUND; INVALID: not a qcow2
+ * file, truncated, or nonsense in it (the message says which); UNSUPPORTED: it uses a feature that
+ * this Lodge doesn't know. */
+LodgeQcow2Header *lodge_qcow2_read_header(const char *path, GError **error);
+
+void lodge_qcow2_header_free(LodgeQcow2Header *header);
+
+/* Does @path begin as a qcow2 file does? FALSE too if it can't be read. */
+gboolean lodge_qcow2_is(const char *path);
+
+/* The files that the qcow2 disk @path consists of: itself first, then what it stands on, down to
+ * the last. Relative names are taken from the folder of the file that holds them, as QEMU does.
+ * Returns an array of LodgeLayer * that frees them; NULL on error, which names the file, the layer
+ * and the mend. Errors: NOT_FOUND: a backing file is missing; INVALID: one is corrupt, a loop,
+ * deeper than 64 layers, or its format isn't said; UNSUPPORTED: encrypted, an external data file,
+ * or a backing file that is not a plain file. */
+GPtrArray *lodge_qcow2_chain(const char *path, GError **error);
+/* The same for a disk of the format "qcow2" or "raw"; a raw one is its own only layer. @path may
+ * also be a remote disk's name (qemu/disks.h), which must be raw: UNSUPPORTED if it isn't. */
+GPtrArray *lodge_disk_chain(const char *path, const char *format, GError **error);
+
+void lodge_layer_free(LodgeLayer *layer);
+
+/* The path that QEMU would open for @name found in the header of @path. Free with g_free. NULL if
+ * it is no file's name but a protocol's ("nbd:…", "json:…"). */
+char *lodge_qcow2_resolve(const char *path, const char *name);
+
+/* @path absolute, without symbolic links in its folder, so that ".." means the same to us and to
+ * the kernel. The last part stays as it is: QEMU takes relative names from a link's folder, not
+ * from its target's. Free with g_free. */
+char *lodge_path_real(const char *path);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeQcow2Header, lodge_qcow2_header_free)
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeLayer, lodge_layer_free)

@@ -1,0 +1,203 @@
+#include "config.h"
+
+#include "qemu/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+enum {
+    /* systemd's list of user id ranges calls 1879048192 to 2147352575 unused
+     * (https://systemd.io/UIDS-GIDS/, read 2024). */
+    FIRST_UID = 1879048192,
+    UID_COUNT = 1 << 24,
+    LOCK_FD = 9, /* below the passed ones */
+    COPY_LIMIT_BYTES = 16 << 20,
+};
+
+uid_t
+lodge_qemu_uid(const char *guest_folder)
+{
+    return FIRST_UID + g_str_hash(guest_folder) % UID_COUNT;
+}
+
+static int
+open_copy(const char *path, GError **error)
+{
+    gsize length = 0;
+    g_autofree char *content = lodge_file_read(path, COPY_LIMIT_BYTES, &length, error);
+    if (content == NULL) {
+        return -1;
+    }
+    lodge_autofd fd = memfd_create("lodge", MFD_CLOEXEC);
+    if (fd < 0 || write(fd, content, length) != (gssize)length || lseek(fd, 0, SEEK_SET) != 0) {
+        lodge_error_errno(error, errno, "Copying %s", path);
+        return -1;
+    }
+    return lodge_fd_steal(&fd);
+}
+
+static int
+open_passed(const LodgePass *pass, GError **error)
+{
+    int fd = -1;
+    switch (pass->kind) {
+    case LODGE_PASS_READ:
+        fd = open(pass->path, O_RDONLY | O_CLOEXEC);
+        break;
+    case LODGE_PASS_WRITE:
+        fd = open(pass->path, O_RDWR | O_CLOEXEC);
+        break;
+    case LODGE_PASS_APPEND:
+        fd = open(pass->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+        break;
+    case LODGE_PASS_COPY:
+        return open_copy(pass->path, error);
+    case LODGE_PASS_LISTEN:
+        return lodge_unix_listen(pass->path, 0600, error);
+    case LODGE_PASS_TAP:
+        fd = fcntl(pass->open_fd, F_DUPFD_CLOEXEC, 0);
+        break;
+    }
+    if (fd < 0) {
+        lodge_error_errno(error, errno, "%s", pass->path);
+    }
+    return fd;
+}
+
+/* Everything that the child does between fork and exec: only calls that are safe there. */
+typedef struct {
+    char **argv;
+    const int *sources; /* open descriptors, close-on-exec, all above the targets */
+    const int *targets;
+    gsize count;
+    int log_fd;
+    const LodgeSpawn *spawn;
+    gid_t kvm_group; /* 0: none */
+} Child;
+
+static gboolean
+drop_privileges(const Child *child)
+{
+    const LodgeSpawn *spawn = child->spawn;
+    if (!spawn->drop) {
+        return TRUE;
+    }
+    gsize group_count = child->kvm_group != 0 ? 1 : 0;
+    return setgroups(group_count, &child->kvm_group) == 0 &&
+           setresgid(spawn->uid, spawn->uid, spawn->uid) == 0 &&
+           setresuid(spawn->uid, spawn->uid, spawn->uid) == 0;
+}
+
+static void
+be_child(const Child *child)
+{
+    static const char failed[] = "lodge-keeper: could not prepare or execute QEMU\n";
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    setsid();
+    umask(077);
+    int null_fd = open("/dev/null", O_RDONLY);
+    gboolean fine = null_fd >= 0 && dup2(null_fd, 0) == 0 && dup2(child->log_fd, 1) == 1 &&
+                    dup2(child->log_fd, 2) == 2;
+    for (gsize i = 0; fine && i < child->count; i++) {
+        fine = dup2(child->sources[i], child->targets[i]) >= 0;
+    }
+    fine = fine && syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_CLOEXEC) == 0;
+    for (gsize i = 0; fine && i < child->count; i++) {
+        fine = fcntl(child->targets[i], F_SETFD, 0) == 0;
+    }
+    fine = fine && drop_privileges(child) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+    if (fine) {
+        execv(child->argv[0], child->argv);
+    }
+    if (write(child->log_fd, failed, sizeof failed - 1) < 0) {
+        _exit(126);
+    }
+    _exit(127);
+}
+
+/* The group that may open /dev/kvm, if it is one that only grants that. */
+static gid_t
+kvm_group(void)
+{
+    struct stat info;
+    gboolean grants = stat("/dev/kvm", &info) == 0 && (info.st_mode & 0060) == 0060;
+    return grants ? info.st_gid : 0;
+}
+
+/* Descriptors, moved out of the way of the numbers they will get. */
+static GArray *
+open_all(const LodgeCommand *command, const LodgeSpawn *spawn, GArray *targets, GError **error)
+{
+    g_autoptr(GArray) sources = g_array_new(FALSE, FALSE, sizeof(int));
+    g_array_set_clear_func(sources, (GDestroyNotify)lodge_fd_clear);
+    for (guint i = 0; i <= command->passed->len; i++) {
+        const LodgePass *pass = i < command->passed->len ? command->passed->pdata[i] : NULL;
+        lodge_autofd fd = pass != NULL ? open_passed(pass, error) : dup(spawn->lock_fd);
+        int target = pass != NULL ? pass->fd : LOCK_FD;
+        int high = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 1000) : -1;
+        if (high < 0) {
+            if (error != NULL && *error == NULL) {
+                lodge_error_errno(error, errno, "Opening files for QEMU");
+            }
+            return NULL;
+        }
+        g_array_append_val(sources, high);
+        g_array_append_val(targets, target);
+    }
+    return g_steal_pointer(&sources);
+}
+
+gboolean
+lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *out_pid,
+                 int *out_pid_fd, GError **error)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    g_autoptr(GArray) targets = g_array_new(FALSE, FALSE, sizeof(int));
+    g_autoptr(GArray) sources = open_all(command, spawn, targets, error);
+    if (sources == NULL) {
+        return FALSE;
+    }
+    lodge_autofd log_fd = open(spawn->log_path,
+                               O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (log_fd < 0) {
+        return lodge_error_errno(error, errno, "%s", spawn->log_path);
+    }
+    Child child = {
+        .argv = (char **)command->argv->pdata,
+        .sources = (const int *)(gpointer)sources->data,
+        .targets = (const int *)(gpointer)targets->data,
+        .count = sources->len,
+        .log_fd = log_fd,
+        .spawn = spawn,
+        .kvm_group = kvm_group(),
+    };
+    pid_t pid = fork();
+    if (pid < 0) {
+        return lodge_error_errno(error, errno, "Starting QEMU");
+    }
+    if (pid == 0) {
+        be_child(&child);
+    }
+    *out_pid = pid;
+    *out_pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return TRUE;
+}

@@ -1,0 +1,23 @@
+/* Executing QEMU with its descriptors in place and its privileges gone. */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+#include "qemu/command.h"
+
+typedef struct {
+    const char *log_path; /* where its standard output and error go, appended */
+    int lock_fd;          /* inherited: it holds the guest's qemu.lock as long as QEMU lives */
+    gboolean drop;        /* we are root: run it as a user of its own */
+    uid_t uid;            /* that user, and group */
+} LodgeSpawn;
+
+/* A user id for a guest's QEMU that belongs to nobody else: from a range that no system uses for
+ * accounts or containers, chosen by the guest's folder. */
+uid_t lodge_qemu_uid(const char *guest_folder);
+
+/* Open what the command passes, execute it. On success the process id, and a descriptor for it in
+ * @out_pid_fd. It gets a session of its own, so that no terminal's Ctrl-C reaches it. */
+gboolean lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *out_pid,
+                          int *out_pid_fd, GError **error);

@@ -1,0 +1,168 @@
+/* Golden pairs: tests/golden/NAME.conf is a definition, NAME.args the command line that follows.
+ * LODGE_TEST_REGENERATE=1 writes the second anew. */
+#include "config.h"
+
+#include "base/base.h"
+#include "qemu/command.h"
+#include "qemu/disks.h"
+
+#include <string.h>
+
+static char *golden;
+
+static GPtrArray *
+chain_of(const LodgeDisk *disk, const char *backing)
+{
+    GPtrArray *chain = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_layer_free);
+    LodgeLayer *top = g_new0(LodgeLayer, 1);
+    top->is_remote = lodge_disk_is_remote(disk->file);
+    top->path = g_path_is_absolute(disk->file) || top->is_remote
+                    ? g_strdup(disk->file)
+                    : g_build_filename("/guests/web1", disk->file, NULL);
+    top->format = g_strdup(disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2");
+    top->is_block_device = g_str_has_prefix(disk->file, "/dev/");
+    g_ptr_array_add(chain, top);
+    if (backing != NULL && disk->format == LODGE_FORMAT_QCOW2) {
+        LodgeLayer *below = g_new0(LodgeLayer, 1);
+        below->path = g_strdup(backing);
+        below->format = g_strdup("qcow2");
+        g_ptr_array_add(chain, below);
+    }
+    return chain;
+}
+
+/* Arguments, an option and its value on one line; then what is passed. */
+static char *
+render(const LodgeCommand *command)
+{
+    static const char *const kinds[] = {"read", "write", "append", "copy", "listen"};
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; i + 1 < command->argv->len; i++) {
+        const char *argument = command->argv->pdata[i];
+        g_string_append_printf(text, "%s%s", i == 0 ? "" : *argument == '-' ? "\n" : " ", argument);
+    }
+    g_string_append(text, "\n\n");
+    for (guint i = 0; i < command->passed->len; i++) {
+        const LodgePass *pass = command->passed->pdata[i];
+        g_string_append_printf(text, "%d %s %s\n", pass->fd, kinds[pass->kind], pass->path);
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
+static void
+test_golden(gconstpointer data)
+{
+    const char *name = data;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *conf_name = g_strconcat(golden, "/", name, ".conf", NULL);
+    g_autofree char *args_name = g_strconcat(golden, "/", name, ".args", NULL);
+    g_autofree char *conf = lodge_file_read(conf_name, 65536, NULL, &error);
+    g_assert_no_error(error);
+    g_autoptr(LodgeGuest) guest = lodge_guest_parse("web1", conf, strlen(conf), &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) chains = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
+    for (guint i = 0; i < guest->disks->len; i++) {
+        g_ptr_array_add(chains, chain_of(guest->disks->pdata[i],
+                                         guest->image != NULL ? "/images/i/disk.qcow2" : NULL));
+    }
+    LodgeMachine machine = {
+        .program = "/usr/bin/qemu-system-x86_64",
+        .guest_folder = "/guests/web1",
+        .run_folder = "/run/web1",
+        .kvm = guest->accel == LODGE_ACCEL_KVM,
+        .ssh_port = 20001,
+        .firmware_code = "/ovmf/code.fd",
+        .firmware_vars = "/guests/web1/nvram.qcow2",
+        .seed_text = guest->provision == LODGE_PROVISION_LODGE ? "/guests/web1/seed.txt" : NULL,
+        .seed_disk = guest->provision == LODGE_PROVISION_NOCLOUD ? "/guests/web1/seed.iso" : NULL,
+        .chains = chains,
+    };
+    g_autoptr(LodgeCommand) command = lodge_qemu_command(guest, &machine, &error);
+    g_assert_no_error(error);
+    g_autofree char *rendered = render(command);
+    if (g_getenv("LODGE_TEST_REGENERATE") != NULL) {
+        g_assert_true(lodge_file_write(args_name, rendered, strlen(rendered), 0644,
+                                       LODGE_WRITE_NO_SYNC, NULL));
+    }
+    g_autofree char *expected = lodge_file_read(args_name, 1 << 20, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(rendered, ==, expected);
+}
+
+static void
+refuse(const char *conf, LodgeError code)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_guest_parse("web1", conf, strlen(conf), &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) chains = g_ptr_array_new();
+    LodgeMachine machine = {
+        .program = "q", .guest_folder = "/g", .run_folder = "/r", .chains = chains};
+    g_assert_null(lodge_qemu_command(guest, &machine, &error));
+    g_assert_error(error, LODGE_ERROR, (int)code);
+}
+
+static void
+test_refused(void)
+{
+    refuse("[nic a]\nmac=52:54:00:00:00:01\nnetwork=lan\n", LODGE_ERROR_NOT_FOUND);
+    refuse("[nic a]\nmac=52:54:00:00:00:01\nforward=[::1]:80:80\n", LODGE_ERROR_UNSUPPORTED);
+}
+
+static void
+test_remote(void)
+{
+    static const char *const good[] = {"nbd://h", "nbd://h:1/a", "nbd://[::1]:1/a/b", "rbd:p/i",
+                                       "rbd:p/n/i"};
+    static const char *const bad[] = {
+        "nbd:",   "nbd://", "nbd:///a",    "nbd://u@h/x",         "nbd://h/x?y=1", "rbd:p",
+        "rbd:p/", "rbd:/i", "rbd:p/n/m/i", "rbd:p/i:conf=/etc/x", "rbd:p/i@snap"};
+    for (gsize i = 0; i < G_N_ELEMENTS(good); i++) {
+        g_autoptr(GError) error = NULL;
+        g_autoptr(json_t) node = lodge_disk_remote(good[i], &error);
+        g_assert_no_error(error);
+        g_assert_nonnull(node);
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_autoptr(GError) error = NULL;
+        g_assert_true(lodge_disk_is_remote(bad[i]));
+        g_assert_null(lodge_disk_remote(bad[i], &error));
+        g_assert_error(error, LODGE_ERROR, LODGE_ERROR_INVALID);
+    }
+    g_autoptr(GError) error = NULL;
+    g_assert_null(lodge_disk_chain("nbd://h/a", "qcow2", &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_UNSUPPORTED);
+}
+
+static void
+test_boot_order(void)
+{
+    static const char conf[] = "[disk a]\nfile=a\n[disk b]\nfile=b\n[cdrom cd]\n"
+                               "[nic n]\nmac=52:54:00:00:00:01\n";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_guest_parse("web1", conf, strlen(conf), &error);
+    g_assert_no_error(error);
+    g_autoptr(json_t) order = lodge_boot_indexes(guest, "cdrom,disk");
+    g_autoptr(json_t)
+        expected = json_pack("{s:i, s:i, s:i}", "cdrom-cd", 1, "disk-a", 101, "disk-b", 102);
+    g_assert_true(json_equal(order, expected));
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    golden = argv[1];
+    g_auto(GStrv) names = lodge_dir_names(golden, NULL);
+    for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
+        if (g_str_has_suffix(names[i], ".conf")) {
+            names[i][strlen(names[i]) - strlen(".conf")] = '\0';
+            g_autofree char *path = g_strconcat("/qemu/command/", names[i], NULL);
+            g_test_add_data_func(path, names[i], test_golden);
+        }
+    }
+    g_test_add_func("/qemu/command/refused", test_refused);
+    g_test_add_func("/qemu/disks/remote", test_remote);
+    g_test_add_func("/qemu/disks/boot-order", test_boot_order);
+    return g_test_run();
+}
