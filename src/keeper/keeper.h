@@ -1,0 +1,20 @@
+/* Starting keepers, for the commands. */
+#pragma once
+
+#include <glib.h>
+
+#include "store/store.h"
+
+typedef enum {
+    LODGE_KEEPER_START = 0,
+    LODGE_KEEPER_PAUSED = 1 << 0, /* start QEMU without running the guest's CPUs */
+    LODGE_KEEPER_ADOPT = 1 << 1,  /* QEMU runs already; take over from a keeper that died */
+} LodgeKeeperFlags;
+
+/* Start a keeper, by systemd where it manages this host, else detached; return when QEMU's monitor
+ * has answered, or with the reason why it did not. The caller holds the guest's job lock. */
+gboolean lodge_keeper_start(const LodgeStore *store, const char *guest, LodgeKeeperFlags flags,
+                            GError **error);
+
+/* If QEMU runs without a keeper, start one that adopts it. */
+gboolean lodge_keeper_ensure(const LodgeStore *store, const char *guest, GError **error);

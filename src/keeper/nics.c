@@ -1,0 +1,107 @@
+#include "config.h"
+
+#include "keeper/nics.h"
+
+#include "base/base.h"
+#include "net/define.h"
+
+void
+lodge_taps_free(LodgeTap *taps, guint count)
+{
+    for (guint i = 0; taps != NULL && i < count; i++) {
+        lodge_fd_clear(&taps[i].fd);
+        g_free(taps[i].link);
+    }
+    g_free(taps);
+}
+
+static gboolean
+is_user(const LodgeNic *nic)
+{
+    return g_strcmp0(nic->network, LODGE_NETWORK_USER) == 0;
+}
+
+static gboolean
+open_tap(const LodgeStore *store, LodgeNet *net, const LodgeGuest *guest, const LodgeNic *nic,
+         LodgeTap *tap, GError **error)
+{
+    if (lodge_net_state(store, nic->network) != LODGE_NET_UP &&
+        !lodge_network_start(store, nic->network, error)) {
+        return FALSE;
+    }
+    g_autoptr(LodgeNetwork) network = lodge_net_running(store, nic->network);
+    if (network == NULL) {
+        return lodge_error_set(error, LODGE_ERROR_BUSY, "network %s was stopped just now",
+                               nic->network);
+    }
+    tap->link = lodge_port_link(store->root, guest->name, nic->name);
+    LodgePort port = {.link = tap->link,
+                      .guest = guest->name,
+                      .nic = nic->name,
+                      .mac = nic->mac,
+                      .address4 = nic->address,
+                      .address6 = nic->address6,
+                      .forward = nic->forward,
+                      .filter = nic->filter};
+    g_auto(LodgeNetworkLease) lease = {NULL, NULL};
+    /* A definition written by hand names no addresses: it gets the reserved ones. */
+    if (nic->address == NULL && nic->address6 == NULL) {
+        if (!lodge_net_reserve(store, network, &port, &lease, error)) {
+            return FALSE;
+        }
+        port.address4 = lease.address4;
+        port.address6 = lease.address6;
+    }
+    tap->fd = lodge_net_attach(net, network, &port, error);
+    return tap->fd >= 0;
+}
+
+LodgeTap *
+lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, GError **error)
+{
+    guint count = guest->nics->len;
+    LodgeTap *taps = g_new0(LodgeTap, count + 1);
+    g_autoptr(LodgeNet) net = NULL;
+    for (guint i = 0; i < count; i++) {
+        taps[i].fd = -1;
+    }
+    for (guint i = 0; i < count; i++) {
+        const LodgeNic *nic = guest->nics->pdata[i];
+        if (is_user(nic)) {
+            continue;
+        }
+        if (net == NULL) {
+            net = lodge_net_open(store, error);
+        }
+        if (net == NULL || !open_tap(store, net, guest, nic, &taps[i], error)) {
+            lodge_error_prefix(error, "nic %s", nic->name);
+            lodge_taps_free(taps, count);
+            lodge_taps_forget(store, guest->name);
+            return NULL;
+        }
+    }
+    return taps;
+}
+
+void
+lodge_taps_forget(const LodgeStore *store, const char *guest)
+{
+    g_autofree char *folder = g_build_filename(store->run, "networks", NULL);
+    g_auto(GStrv) networks = lodge_dir_names(folder, NULL);
+    g_autoptr(LodgeNet) net = NULL;
+    for (gsize i = 0; networks != NULL && networks[i] != NULL; i++) {
+        g_autoptr(GPtrArray) ports = lodge_net_ports(store, networks[i]);
+        for (guint p = 0; p < ports->len; p++) {
+            const LodgePort *port = ports->pdata[p];
+            if (!g_str_equal(port->guest, guest)) {
+                continue;
+            }
+            if (net == NULL) {
+                net = lodge_net_open(store, NULL);
+            }
+            if (net != NULL) {
+                lodge_net_detach(net, networks[i], port->link, NULL);
+            }
+        }
+    }
+}

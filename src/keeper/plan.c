@@ -1,0 +1,211 @@
+#include "config.h"
+
+#include "keeper/plan.h"
+
+#include <string.h>
+
+#include "base/base.h"
+#include "host/check.h"
+#include "host/firmware.h"
+#include "host/host.h"
+#include "keeper/nics.h"
+#include "keeper/ports.h"
+#include "qemu/disks.h"
+#include "qemu/qcow2.h"
+
+enum { SSH_PORT = 22 };
+
+/* KVM or not, by the verdict of a guest that really ran, and by what the definition wants. */
+static gboolean
+choose_accel(const LodgeStore *store, const LodgeGuest *guest, gboolean *out_kvm, GError **error)
+{
+    LodgeKvmVerdict verdict;
+    *out_kvm = FALSE;
+    if (guest->accel == LODGE_ACCEL_TCG) {
+        return TRUE;
+    }
+    if (!lodge_kvm_verdict(store->run, FALSE, &verdict, error)) {
+        return FALSE;
+    }
+    *out_kvm = verdict.state == LODGE_KVM_HARDWARE;
+    if (guest->accel == LODGE_ACCEL_KVM && !*out_kvm) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "accel=kvm, but KVM is %s here: %s (accel=auto takes what works)",
+                               lodge_kvm_state_word(verdict.state), verdict.reason);
+    }
+    return TRUE;
+}
+
+static char *
+absolute(const char *folder, const char *file)
+{
+    return g_path_is_absolute(file) || lodge_disk_is_remote(file)
+               ? g_strdup(file)
+               : g_build_filename(folder, file, NULL);
+}
+
+static gboolean
+is_below(const char *path, const char *folder)
+{
+    g_autofree char *inside = g_build_filename(folder, "x", NULL);
+    g_autofree char *real = lodge_path_real(inside);
+    return real != NULL && strncmp(path, real, strlen(real) - 1) == 0;
+}
+
+/* What a disk stands on is named in its header, which QEMU may write: one that a guest has taken
+ * over could name any file of this host, to be handed to it at the next start. So only images, and
+ * files beside the disk, are opened. */
+static gboolean
+check_places(const LodgeStore *store, const char *guest_folder, const GPtrArray *chain,
+             GError **error)
+{
+    g_autofree char *images = g_build_filename(store->root, "images", NULL);
+    const LodgeLayer *top = chain->pdata[0];
+    g_autofree char *folder = g_path_get_dirname(top->path);
+    for (guint i = 1; i < chain->len; i++) {
+        const LodgeLayer *layer = chain->pdata[i];
+        g_autofree char *its_folder = g_path_get_dirname(layer->path);
+        if (!g_str_equal(its_folder, folder) && !is_below(layer->path, guest_folder) &&
+            !is_below(layer->path, images)) {
+            return lodge_error_set(error, LODGE_ERROR_INVALID,
+                                   "%s stands on %s, which is neither beside it nor an image of "
+                                   "Lodge's (if you want that, flatten it: `qemu-img convert -O "
+                                   "qcow2 %s NEW`)",
+                                   top->path, layer->path, top->path);
+        }
+    }
+    return TRUE;
+}
+
+static GPtrArray *
+chain_of(const LodgeStore *store, const LodgeDisk *disk, const char *folder, GError **error)
+{
+    g_autofree char *path = absolute(folder, disk->file);
+    const char *format = disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
+    g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
+    if (chain == NULL || !check_places(store, folder, chain, error)) {
+        lodge_error_prefix(error, "disk %s", disk->name);
+        return NULL;
+    }
+    return g_steal_pointer(&chain);
+}
+
+static GPtrArray *
+chains_of(const LodgeStore *store, const LodgeGuest *guest, const char *folder, GError **error)
+{
+    g_autoptr(GPtrArray) chains = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
+    for (guint i = 0; i < guest->disks->len; i++) {
+        GPtrArray *chain = chain_of(store, guest->disks->pdata[i], folder, error);
+        if (chain == NULL) {
+            return NULL;
+        }
+        g_ptr_array_add(chains, chain);
+    }
+    return g_steal_pointer(&chains);
+}
+
+static gboolean
+choose_ports(LodgePlan *plan, const LodgeGuest *guest, const char *folder, GError **error)
+{
+    for (guint i = 0; i < guest->nics->len; i++) {
+        const LodgeNic *nic = guest->nics->pdata[i];
+        if (g_strcmp0(nic->network, "user") == 0 && !lodge_ports_check(nic, error)) {
+            return FALSE;
+        }
+    }
+    if (guest->nics->len == 0) {
+        return TRUE;
+    }
+    const LodgeNic *first = guest->nics->pdata[0];
+    if (g_strcmp0(first->network, "user") != 0) {
+        /* The host reaches it by its own address, where that is known. */
+        plan->ssh_host = g_strdup(first->address != NULL ? first->address : first->address6);
+        plan->ssh_port = plan->ssh_host != NULL ? SSH_PORT : 0;
+        return TRUE;
+    }
+    plan->ssh_port = first->ssh_port != 0
+                         ? first->ssh_port
+                         : lodge_port_choose(folder, &plan->port_reservation, error);
+    return plan->ssh_port != 0;
+}
+
+static char *
+existing(const char *folder, const char *name)
+{
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    return g_file_test(path, G_FILE_TEST_EXISTS) ? g_steal_pointer(&path) : NULL;
+}
+
+LodgePlan *
+lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean paused, GError **error)
+{
+    g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
+    plan->port_reservation = -1;
+    g_autofree char *folder = lodge_store_guest_path(store, guest->name, NULL);
+    g_autofree char *run_folder = lodge_store_run_path(store, guest->name, NULL);
+    g_autofree char *program = lodge_program_find("qemu-system-x86_64");
+    if (program == NULL) {
+        lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                        "qemu-system-x86_64 is not installed (`lodge check` names the package)");
+        return NULL;
+    }
+    g_autofree char *version = lodge_qemu_version(program, store->run);
+    if (version != NULL && !lodge_qemu_is_new_enough(version)) {
+        lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                        "%s is QEMU %s, and Lodge needs %s or later (upgrade it, or the "
+                        "distribution)",
+                        program, version, LODGE_QEMU_LEAST);
+        return NULL;
+    }
+    g_autoptr(GPtrArray) chains = chains_of(store, guest, folder, error);
+    if (chains == NULL || !choose_accel(store, guest, &plan->kvm, error) ||
+        !choose_ports(plan, guest, folder, error)) {
+        return NULL;
+    }
+    g_autoptr(LodgeFirmware) firmware = NULL;
+    if (guest->firmware == LODGE_FIRMWARE_UEFI) {
+        firmware = lodge_firmware_find("", FALSE);
+        if (firmware == NULL) {
+            lodge_error_set(
+                error, LODGE_ERROR_UNSUPPORTED,
+                "no UEFI firmware (OVMF) is installed (`lodge check` names the package)");
+            return NULL;
+        }
+    }
+    plan->tap_count = guest->nics->len;
+    plan->taps = lodge_taps_open(store, guest, error);
+    if (plan->taps == NULL) {
+        return NULL;
+    }
+    g_autofree char *firmware_vars = g_build_filename(folder, "nvram.qcow2", NULL);
+    g_autofree char *seed_text = existing(folder, "seed.txt");
+    g_autofree char *seed_disk = existing(folder, "seed.iso");
+    LodgeMachine machine = {
+        .program = program,
+        .guest_folder = folder,
+        .run_folder = run_folder,
+        .kvm = plan->kvm,
+        .ssh_port = plan->ssh_port,
+        .firmware_code = firmware != NULL ? firmware->code : NULL,
+        .firmware_vars = firmware_vars,
+        .seed_text = guest->provision == LODGE_PROVISION_LODGE ? seed_text : NULL,
+        .seed_disk = guest->provision == LODGE_PROVISION_NOCLOUD ? seed_disk : NULL,
+        .taps = plan->taps,
+        .chains = chains,
+        .paused = paused,
+    };
+    plan->command = lodge_qemu_command(guest, &machine, error);
+    return plan->command != NULL ? g_steal_pointer(&plan) : NULL;
+}
+
+void
+lodge_plan_free(LodgePlan *plan)
+{
+    if (plan != NULL) {
+        lodge_command_free(plan->command);
+        lodge_fd_clear(&plan->port_reservation);
+        lodge_taps_free(plan->taps, plan->tap_count);
+        g_free(plan->ssh_host);
+        g_free(plan);
+    }
+}

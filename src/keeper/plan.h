@@ -1,0 +1,26 @@
+/* All that must be found out before a guest's command line can be written. Private to the keeper.
+ */
+#pragma once
+
+#include <glib.h>
+
+#include "qemu/command.h"
+#include "store/store.h"
+
+typedef struct {
+    LodgeCommand *command;
+    gboolean kvm;
+    guint ssh_port;
+    char *ssh_host; /* NULL: 127.0.0.1 */
+    LodgeTap *taps; /* for each NIC */
+    guint tap_count;
+    int port_reservation;
+} LodgePlan;
+
+/* Decide on acceleration and ports, walk the disks' chains, find the firmware, and build the
+ * command. Errors name what is missing or in the way. */
+LodgePlan *lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean paused,
+                           GError **error);
+void lodge_plan_free(LodgePlan *plan);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgePlan, lodge_plan_free)

@@ -1,0 +1,13 @@
+/* dnsmasq's files of reservations. Private to the net layer; the caller holds the network's lock.
+ */
+#pragma once
+
+#include "net/net.h"
+
+/* Write one NIC's reservation and names. */
+gboolean lodge_net_write_entry(const LodgeStore *store, const LodgeNetwork *network,
+                               const LodgePort *port, GError **error);
+
+/* Write those of all guests of the store that are on the network. */
+gboolean lodge_net_write_entries(const LodgeStore *store, const LodgeNetwork *network,
+                                 GError **error);

@@ -1,0 +1,179 @@
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "net/firewall.h"
+#include "net/link.h"
+#include "net/net-private.h"
+#include "net/sysctl.h"
+
+static char *
+port_path(const LodgeStore *store, const char *network, const char *link)
+{
+    g_autofree char *folder = lodge_store_network_run_path(store, network, "ports");
+    return g_build_filename(folder, link, NULL);
+}
+
+static LodgePort *
+read_port(const LodgeStore *store, const char *network, const char *link)
+{
+    g_autofree char *path = port_path(store, network, link);
+    g_autoptr(json_t) value = lodge_json_read(path, 65536, NULL);
+    return value != NULL ? lodge_port_from_json(value, NULL) : NULL;
+}
+
+static gboolean
+write_port(const LodgeStore *store, const char *network, const LodgePort *port, GError **error)
+{
+    g_autofree char *path = port_path(store, network, port->link);
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autoptr(json_t) value = lodge_port_json(port);
+    return lodge_dir_make(folder, 0755, error) && lodge_json_publish(path, value, error);
+}
+
+static gboolean
+run_rules(LodgeNet *net, const char *rules, GError **error)
+{
+    lodge_autofd lock = *rules != '\0' ? lodge_net_lock_host(net->store, error) : -1;
+    return *rules == '\0' || (lock >= 0 && lodge_net_nft(net, rules, error));
+}
+
+static int
+open_tap(const char *link, GError **error)
+{
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+    g_strlcpy(request.ifr_name, link, sizeof request.ifr_name);
+    lodge_autofd fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        lodge_error_errno(error, errno, "Opening /dev/net/tun");
+        return -1;
+    }
+    if (ioctl(fd, TUNSETIFF, &request) < 0) {
+        lodge_error_errno(error, errno, "Making tap %s", link);
+        return -1;
+    }
+    return lodge_fd_steal(&fd);
+}
+
+/* A tap without a bridge: the guest's addresses are routed to it, and the uplink answers for them.
+ * The gateway has the same addresses on each tap, so guests need no prefix of their own. */
+static gboolean
+route_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, int index,
+          GError **error)
+{
+    static const LodgePrefix gateways[] = {{AF_INET, {169, 254, 1, 1}, 32},
+                                           {AF_INET6, {0xfe, 0x80, [15] = 1}, 64}};
+    const char *const addresses[] = {port->address4, port->address6};
+    int uplink = lodge_link_index(network->uplink);
+    g_autofree char *accept_ra = g_strdup_printf("net/ipv6/conf/%s/accept_ra", port->link);
+    lodge_sysctl_set(accept_ra, "0", NULL);
+    lodge_link_set_up(net->netlink, port->link, index, TRUE);
+    for (gsize i = 0; i < G_N_ELEMENTS(addresses); i++) {
+        LodgePrefix address;
+        if (addresses[i] == NULL || !lodge_address_parse(addresses[i], &address, NULL)) {
+            continue;
+        }
+        lodge_link_address(net->netlink, index, &gateways[i], TRUE);
+        lodge_link_route(net->netlink, index, &address, NULL, TRUE);
+        if (uplink != 0) {
+            lodge_link_proxy(net->netlink, uplink, &address, TRUE);
+        }
+    }
+    return lodge_netlink_send(net->netlink, error);
+}
+
+static gboolean
+connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+{
+    int index = lodge_link_index(port->link);
+    if (network->mode == LODGE_NETWORK_ROUTED) {
+        return route_tap(net, network, port, index, error);
+    }
+    g_autofree char *alias = g_strdup_printf("lodge guest %s nic %s", port->guest, port->nic);
+    LodgePortSpec spec = {.name = port->link,
+                          .index = index,
+                          .master = lodge_link_index(network->bridge),
+                          .isolated = network->isolation,
+                          .mtu = network->mtu,
+                          .alias = alias};
+    if (spec.master == 0) {
+        return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "there is no bridge %s",
+                               network->bridge);
+    }
+    lodge_link_enslave(net->netlink, &spec);
+    return lodge_netlink_send(net->netlink, error);
+}
+
+/* The rules go first, so that no frame ever passes unfiltered; what an earlier life of the port
+ * left goes with the same transaction. */
+static gboolean
+admit(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+{
+    g_autoptr(LodgePort) old = read_port(net->store, network->name, port->link);
+    g_autofree char *gone = old != NULL ? lodge_firewall_render_delete(net->table, network, old)
+                                        : g_strdup("");
+    g_autofree char *added = lodge_firewall_render_add(net->table, network, port);
+    g_autofree char *rules = g_strconcat(gone, added, NULL);
+    return write_port(net->store, network->name, port, error) && run_rules(net, rules, error);
+}
+
+int
+lodge_net_attach(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+{
+    lodge_autofd lock = lodge_net_lock(net->store, network->name, error);
+    g_autofree char *marker = lodge_store_network_run_path(net->store, network->name,
+                                                           "network.conf");
+    if (lock < 0) {
+        return -1;
+    }
+    if (!g_file_test(marker, G_FILE_TEST_EXISTS)) {
+        lodge_error_set(error, LODGE_ERROR_BUSY, "network %s is stopped (`lodge network start %s`)",
+                        network->name, network->name);
+        return -1;
+    }
+    lodge_autofd fd = -1;
+    if (admit(net, network, port, error)) {
+        fd = open_tap(port->link, error);
+    }
+    if (fd >= 0 && connect_tap(net, network, port, error)) {
+        return lodge_fd_steal(&fd);
+    }
+    lodge_fd_clear(&fd);
+    g_autofree char *gone = lodge_firewall_render_delete(net->table, network, port);
+    g_autofree char *path = port_path(net->store, network->name, port->link);
+    run_rules(net, gone, NULL);
+    unlink(path);
+    lodge_error_prefix(error, "network %s", network->name);
+    return -1;
+}
+
+gboolean
+lodge_net_detach(LodgeNet *net, const char *network_name, const char *link, GError **error)
+{
+    lodge_autofd lock = lodge_net_lock(net->store, network_name, error);
+    if (lock < 0) {
+        return FALSE;
+    }
+    g_autoptr(LodgeNetwork) network = lodge_net_running(net->store, network_name);
+    g_autoptr(LodgePort) port = read_port(net->store, network_name, link);
+    if (network == NULL || port == NULL) {
+        return TRUE;
+    }
+    g_autofree char *rules = lodge_firewall_render_delete(net->table, network, port);
+    g_autofree char *path = port_path(net->store, network_name, link);
+    if (!run_rules(net, rules, error)) {
+        return lodge_error_prefix(error, "network %s", network_name);
+    }
+    if (network->mode == LODGE_NETWORK_ROUTED && network->uplink != NULL) {
+        lodge_net_forget_routed(net, network, port);
+    }
+    unlink(path);
+    return TRUE;
+}

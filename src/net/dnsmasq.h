@@ -1,0 +1,24 @@
+/* What dnsmasq is told: DHCP for both families, router advertisements, DNS, TFTP. Pure. */
+#pragma once
+
+#include <glib.h>
+
+#include "model/model.h"
+#include "net/port.h"
+
+/* Files that dnsmasq uses; borrowed. */
+typedef struct {
+    const char *pid_file;
+    const char *lease_file;
+    const char *hosts_folder; /* of reservations: a file a NIC, read when it appears */
+    const char *names_folder; /* of names, likewise */
+    int nat64_dns_port;       /* of the DNS64 server on 127.0.0.1; 0: none */
+} LodgeDnsmasqFiles;
+
+/* Its configuration file. Free with g_free. */
+char *lodge_dnsmasq_config(const LodgeNetwork *network, const LodgeDnsmasqFiles *files);
+
+/* A NIC's reservation, one line: "MAC,10.77.0.12,[fd77::1000],web1". Free with g_free. */
+char *lodge_dnsmasq_host(const LodgePort *port);
+/* Its names, one line an address: "10.77.0.12 web1 web1.lodge". Free with g_free. */
+char *lodge_dnsmasq_names(const LodgeNetwork *network, const LodgePort *port);

@@ -1,0 +1,33 @@
+/* A link's addresses, routes and neighbours as the kernel described them, to be given to another
+ * link with everything that belongs to them: metrics, lifetimes, preferred sources. Private to the
+ * net layer. */
+#pragma once
+
+#include <glib.h>
+
+#include "base/json.h"
+#include "net/netlink.h"
+
+typedef struct {
+    GPtrArray *addresses; /* GBytes *: the body of a message of the kernel's */
+    GPtrArray *routes;    /* GBytes *: those without gateway first */
+    GPtrArray *neighbours;
+    gboolean has_multipath; /* a route has this link as one of several: it can't be moved */
+} LodgeLinkState;
+
+LodgeLinkState *lodge_link_state_capture(LodgeNetlink *netlink, int index, GError **error);
+void lodge_link_state_free(LodgeLinkState *state);
+
+/* To a file's JSON and back. NULL with INVALID if it is none. */
+json_t *lodge_link_state_json(const LodgeLinkState *state);
+LodgeLinkState *lodge_link_state_from_json(const json_t *value, GError **error);
+
+/* Add messages to the batch that give all of it to link @index. IPv6 addresses skip duplicate
+ * detection: they are not new on the segment. */
+void lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
+void lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *state,
+                                       int index);
+void lodge_link_state_add_neighbours(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
+void lodge_link_state_replace_routes(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeLinkState, lodge_link_state_free)

@@ -1,0 +1,71 @@
+/* Links and their addresses: messages for a batch, and what is there. Private to the net layer. */
+#pragma once
+
+#include <glib.h>
+
+#include "net/netlink.h"
+
+/* The index of a link; 0: there is none. */
+int lodge_link_index(const char *name);
+
+/* --- Messages, added to the batch --- */
+
+typedef struct {
+    const char *name;
+    const char *mac; /* NULL: the kernel's choice */
+    guint mtu;       /* 0: the kernel's choice */
+    const char *alias;
+    gboolean up;
+} LodgeBridgeSpec;
+
+/* A bridge without STP and forwarding delay, whose MAC never changes, with no addresses by itself.
+ */
+void lodge_link_add_bridge(LodgeNetlink *netlink, const LodgeBridgeSpec *spec);
+void lodge_link_delete(LodgeNetlink *netlink, const char *name, int index);
+void lodge_link_set_up(LodgeNetlink *netlink, const char *name, int index, gboolean up);
+void lodge_link_set_master(LodgeNetlink *netlink, const char *name, int index, int master);
+
+typedef struct {
+    const char *name;
+    int index;
+    int master;
+    gboolean isolated; /* reaches no other isolated port */
+    guint mtu;         /* 0: leave it */
+    const char *alias;
+} LodgePortSpec;
+
+/* A tap becomes a port of a bridge, without addresses of its own, and goes up. */
+void lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec);
+
+/* Add (or with @add FALSE remove) an address; IPv6 without duplicate detection. Present already or
+ * absent already is fine. */
+void lodge_link_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, gboolean add);
+/* Add or remove a route through a link itself, or through @gateway (NULL: none). */
+void lodge_link_route(LodgeNetlink *netlink, int index, const LodgePrefix *target,
+                      const LodgePrefix *gateway, gboolean add);
+/* Answer for @address on a link (proxy ARP and neighbour discovery). */
+void lodge_link_proxy(LodgeNetlink *netlink, int index, const LodgePrefix *address, gboolean add);
+
+/* --- What is there --- */
+
+/* Append all prefixes that the host's links and routes have, each as its link's, but those of
+ * @except (may be NULL) and default routes. */
+gboolean lodge_link_host_prefixes(LodgeNetlink *netlink, const char *except, GPtrArray *prefixes,
+                                  GError **error);
+
+/* What is known of a link. */
+typedef struct {
+    int index;
+    int master; /* 0: none */
+    guint mtu;
+    guint flags; /* IFF_… */
+    char mac[18];
+    char kind[16];   /* "bridge", "veth", "tun"; "" for hardware */
+    char alias[256]; /* "" if none */
+} LodgeLinkInfo;
+
+/* Look one up by name. FALSE, without error, if there is none. */
+gboolean lodge_link_look(LodgeNetlink *netlink, const char *name, LodgeLinkInfo *out_info);
+
+/* The names of a bridge's ports. Free with g_strfreev. */
+char **lodge_link_ports(LodgeNetlink *netlink, int bridge, GError **error);

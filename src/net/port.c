@@ -1,0 +1,57 @@
+#include "config.h"
+
+#include "net/port.h"
+
+#include "base/base.h"
+
+void
+lodge_port_free(LodgePort *port)
+{
+    if (port != NULL) {
+        g_free(port->link);
+        g_free(port->guest);
+        g_free(port->nic);
+        g_free(port->mac);
+        g_free(port->address4);
+        g_free(port->address6);
+        g_free(port->forward);
+        g_free(port);
+    }
+}
+
+LodgePort *
+lodge_port_from_json(const json_t *value, GError **error)
+{
+    g_autoptr(LodgePort) port = g_new0(LodgePort, 1);
+    port->link = g_strdup(lodge_json_string(value, "link", NULL));
+    port->guest = g_strdup(lodge_json_string(value, "guest", NULL));
+    port->nic = g_strdup(lodge_json_string(value, "nic", NULL));
+    port->mac = g_strdup(lodge_json_string(value, "mac", NULL));
+    port->address4 = g_strdup(lodge_json_string(value, "address", NULL));
+    port->address6 = g_strdup(lodge_json_string(value, "address6", NULL));
+    port->forward = g_strdup(lodge_json_string(value, "forward", NULL));
+    port->filter = lodge_json_bool(value, "filter", TRUE);
+    if (port->link == NULL || port->guest == NULL || port->nic == NULL || port->mac == NULL) {
+        lodge_error_set(error, LODGE_ERROR_INVALID, "not the description of a port");
+        return NULL;
+    }
+    return g_steal_pointer(&port);
+}
+
+json_t *
+lodge_port_json(const LodgePort *port)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b}", "link", port->link, "guest",
+                     port->guest, "nic", port->nic, "mac", port->mac, "address",
+                     lodge_json_string_or_null(port->address4), "address6",
+                     lodge_json_string_or_null(port->address6), "forward",
+                     lodge_json_string_or_null(port->forward), "filter", port->filter);
+}
+
+char *
+lodge_port_link(const char *store_root, const char *guest, const char *nic)
+{
+    g_autofree char *names = g_strjoin("/", store_root, guest, nic, NULL);
+    g_autofree char *digest = g_compute_checksum_for_string(G_CHECKSUM_SHA256, names, -1);
+    return g_strdup_printf("lg%.10s", digest);
+}

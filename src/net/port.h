@@ -1,0 +1,28 @@
+/* A guest's NIC on a network: what filters, forwards and DHCP must know of it. */
+#pragma once
+
+#include <glib.h>
+
+#include "base/json.h"
+#include "model/model.h"
+
+typedef struct {
+    char *link; /* the tap's name */
+    char *guest;
+    char *nic;
+    char *mac;
+    char *address4; /* NULL: none */
+    char *address6; /* NULL: none */
+    char *forward;  /* LODGE_TYPE_FORWARDS; NULL: none */
+    gboolean filter;
+} LodgePort;
+
+/* Read what was written for a port; NULL with INVALID if it is no port. */
+LodgePort *lodge_port_from_json(const json_t *value, GError **error);
+json_t *lodge_port_json(const LodgePort *port);
+void lodge_port_free(LodgePort *port);
+
+/* The name of the tap of a guest's NIC: the same at each start, another in each store. */
+char *lodge_port_link(const char *store_root, const char *guest, const char *nic);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgePort, lodge_port_free)

@@ -1,0 +1,208 @@
+#include "config.h"
+
+#include "net/services.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "net/dnsmasq.h"
+#include "net/net-private.h"
+
+enum {
+    END_TIMEOUT_MS = 3000,
+    START_TIMEOUT_MS = 10000,
+};
+
+void
+lodge_service_free(LodgeService *service)
+{
+    if (service != NULL) {
+        g_strfreev(service->argv);
+        g_free(service->process_path);
+        g_free(service->ready_path);
+        g_free(service);
+    }
+}
+
+static gboolean
+wants_dnsmasq(const LodgeNetwork *network)
+{
+    return network->dhcp && lodge_network_has_own_bridge(network) && network->host;
+}
+
+static LodgeService *
+make_service(const LodgeStore *store, const LodgeNetwork *network, const char *name,
+             const char *ready_file, const char *const *arguments)
+{
+    g_autofree char *program = lodge_program_find(name);
+    g_autoptr(GPtrArray) argv = g_ptr_array_new();
+    g_ptr_array_add(argv, program != NULL ? g_steal_pointer(&program) : g_strdup(name));
+    for (gsize i = 0; arguments[i] != NULL; i++) {
+        g_ptr_array_add(argv, g_strdup(arguments[i]));
+    }
+    g_ptr_array_add(argv, NULL);
+    g_autofree char *process = g_strconcat(name, ".process", NULL);
+    LodgeService *service = g_new0(LodgeService, 1);
+    service->name = name;
+    service->argv = (char **)g_ptr_array_free(g_steal_pointer(&argv), FALSE);
+    service->process_path = lodge_store_network_run_path(store, network->name, process);
+    service->ready_path = ready_file != NULL
+                              ? lodge_store_network_run_path(store, network->name, ready_file)
+                              : NULL;
+    return service;
+}
+
+GPtrArray *
+lodge_net_services(const LodgeStore *store, const LodgeNetwork *network)
+{
+    GPtrArray *services = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_service_free);
+    if (wants_dnsmasq(network)) {
+        g_autofree char *path = lodge_store_network_run_path(store, network->name, "dnsmasq.conf");
+        g_autofree char *option = g_strconcat("--conf-file=", path, NULL);
+        const char *const arguments[] = {"--keep-in-foreground", option, NULL};
+        g_ptr_array_add(services,
+                        make_service(store, network, "dnsmasq", "dnsmasq.pid", arguments));
+    }
+    return services;
+}
+
+/* Was process @pid called with these words? */
+static gboolean
+is_called(pid_t pid, char **argv)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+    gsize length = 0;
+    g_autofree char *words = NULL;
+    if (!g_file_get_contents(path, &words, &length, NULL)) {
+        return FALSE;
+    }
+    gsize at = 0;
+    for (gsize i = 0; argv[i] != NULL; i++) {
+        gsize size = strlen(argv[i]) + 1;
+        if (at + size > length || memcmp(words + at, argv[i], size) != 0) {
+            return FALSE;
+        }
+        at += size;
+    }
+    return at == length;
+}
+
+int
+lodge_service_open(const LodgeService *service)
+{
+    guint64 pid = 0;
+    g_autofree char *text = lodge_file_read(service->process_path, 64, NULL, NULL);
+    if (text == NULL ||
+        !g_ascii_string_to_unsigned(g_strchomp(text), 10, 2, G_MAXINT32, &pid, NULL)) {
+        return -1;
+    }
+    /* The descriptor first: what is verified then is that very process. */
+    lodge_autofd process = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    if (process < 0 || !is_called((pid_t)pid, service->argv)) {
+        return -1;
+    }
+    struct pollfd ended = {.fd = process, .events = POLLIN};
+    return poll(&ended, 1, 0) == 0 ? lodge_fd_steal(&process) : -1;
+}
+
+gboolean
+lodge_net_is_served(const LodgeStore *store, const LodgeNetwork *network)
+{
+    g_autoptr(GPtrArray) services = lodge_net_services(store, network);
+    for (guint i = 0; i < services->len; i++) {
+        lodge_autofd process = lodge_service_open(services->pdata[i]);
+        if (process < 0) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+void
+lodge_net_reread_hosts(const LodgeStore *store, const LodgeNetwork *network)
+{
+    g_autoptr(GPtrArray) services = lodge_net_services(store, network);
+    for (guint i = 0; i < services->len; i++) {
+        const LodgeService *service = services->pdata[i];
+        lodge_autofd process = g_str_equal(service->name, "dnsmasq") ? lodge_service_open(service)
+                                                                     : -1;
+        if (process >= 0) {
+            syscall(SYS_pidfd_send_signal, process, SIGHUP, NULL, 0);
+        }
+    }
+}
+
+gboolean
+lodge_net_write_services(const LodgeStore *store, const LodgeNetwork *network, GError **error)
+{
+    if (!wants_dnsmasq(network)) {
+        return TRUE;
+    }
+    g_autofree char *pid_file = lodge_store_network_run_path(store, network->name, "dnsmasq.pid");
+    g_autofree char *hosts = lodge_store_network_run_path(store, network->name, "hosts");
+    g_autofree char *names = lodge_store_network_run_path(store, network->name, "names");
+    g_autofree char *leases_file = g_strconcat(network->name, ".leases", NULL);
+    g_autofree char *leases = g_build_filename(store->root, "networks", leases_file, NULL);
+    g_autofree char *leases_folder = g_path_get_dirname(leases);
+    LodgeDnsmasqFiles files = {pid_file, leases, hosts, names, 0};
+    g_autofree char *config = lodge_dnsmasq_config(network, &files);
+    g_autofree char *path = lodge_store_network_run_path(store, network->name, "dnsmasq.conf");
+    return lodge_dir_make(hosts, 0755, error) && lodge_dir_make(names, 0755, error) &&
+           lodge_dir_make(leases_folder, 0755, error) &&
+           lodge_file_write(path, config, strlen(config), 0644, LODGE_WRITE_NO_SYNC, error);
+}
+
+/* Ask a process to end, then make it. */
+static gboolean
+end_process(int process, const char *what, GError **error)
+{
+    static const int signals[] = {SIGTERM, SIGKILL};
+    for (gsize i = 0; i < G_N_ELEMENTS(signals); i++) {
+        struct pollfd end = {.fd = process, .events = POLLIN};
+        syscall(SYS_pidfd_send_signal, process, signals[i], NULL, 0);
+        if (poll(&end, 1, END_TIMEOUT_MS) > 0) {
+            return TRUE;
+        }
+    }
+    return lodge_error_set(error, LODGE_ERROR_FAILED, "%s does not end", what);
+}
+
+gboolean
+lodge_net_stop_services(const LodgeStore *store, const LodgeNetwork *network, GError **error)
+{
+    /* The keeper first: it would start the others again. */
+    g_autofree char *lock = lodge_store_network_run_path(store, network->name, "keeper.lock");
+    lodge_autofd keeper = lodge_lock_open_holder(lock, NULL);
+    if (keeper >= 0 && !end_process(keeper, "lodge-network", error)) {
+        return FALSE;
+    }
+    unlink(lock);
+    g_autoptr(GPtrArray) services = lodge_net_services(store, network);
+    for (guint i = 0; i < services->len; i++) {
+        const LodgeService *service = services->pdata[i];
+        lodge_autofd process = lodge_service_open(service);
+        if (process >= 0 && !end_process(process, service->name, error)) {
+            return FALSE;
+        }
+        unlink(service->process_path);
+    }
+    return TRUE;
+}
+
+gboolean
+lodge_net_serve(const LodgeStore *store, const LodgeNetwork *network, GError **error)
+{
+    g_autofree char *lock = lodge_store_network_run_path(store, network->name, "keeper.lock");
+    g_autoptr(GPtrArray) services = lodge_net_services(store, network);
+    if (services->len == 0 || lodge_lock_is_held(lock)) {
+        return TRUE;
+    }
+    g_autofree char *program = lodge_program_own("lodge-network", LODGE_LIBEXEC_DIR);
+    const char *const argv[] = {program, "--report-fd=3", network->name, NULL};
+    return lodge_detached_start(argv, START_TIMEOUT_MS, error) ||
+           lodge_error_prefix(error, "network %s", network->name);
+}

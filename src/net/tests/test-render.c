@@ -1,0 +1,120 @@
+/* Golden pairs: tests/golden/NAME.conf is a network's definition; NAME.nft and NAME.dnsmasq are
+ * what follows for it and two guests. LODGE_TEST_REGENERATE=1 writes the latter anew. */
+#include "config.h"
+
+#include "base/base.h"
+#include "net/dnsmasq.h"
+#include "net/firewall.h"
+
+#include <string.h>
+
+static char *golden;
+
+static void
+compare(const char *name, const char *suffix, const char *rendered)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = g_strconcat(golden, "/", name, suffix, NULL);
+    if (g_getenv("LODGE_TEST_REGENERATE") != NULL) {
+        g_assert_true(
+            lodge_file_write(path, rendered, strlen(rendered), 0644, LODGE_WRITE_NO_SYNC, NULL));
+    }
+    g_autofree char *expected = lodge_file_read(path, 1 << 20, NULL, &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(rendered, ==, expected);
+}
+
+static LodgePort
+port_of(const LodgeNetwork *network, guint number, LodgeNetworkLease *lease)
+{
+    static const char *const guests[] = {"web1", "db1"};
+    static const char *const macs[] = {"52:54:00:00:00:01", "52:54:00:00:00:02"};
+    static const char *const links[] = {"lg1", "lg2"};
+    g_autoptr(GHashTable) taken = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GError) error = NULL;
+    lodge_network_choose_addresses(network, guests[number], "lan", macs[number], taken, lease,
+                                   &error);
+    g_assert_no_error(error);
+    return (LodgePort){
+        .link = (char *)links[number],
+        .guest = (char *)guests[number],
+        .nic = (char *)"lan",
+        .mac = (char *)macs[number],
+        .address4 = lease->address4,
+        .address6 = lease->address6,
+        .forward = (char *)(number == 0 ? "8080:80 127.0.0.1:2222:22 192.0.2.2:53:53/udp" : NULL),
+        .filter = number == 0,
+    };
+}
+
+static void
+test_golden(gconstpointer data)
+{
+    const char *name = data;
+    g_autoptr(GError) error = NULL;
+    g_autofree char *conf_name = g_strconcat(golden, "/", name, ".conf", NULL);
+    g_autofree char *conf = lodge_file_read(conf_name, 65536, NULL, &error);
+    g_assert_no_error(error);
+    g_autoptr(LodgeNetwork) network = lodge_network_parse("lan", conf, strlen(conf), &error);
+    g_assert_no_error(error);
+    g_auto(LodgeNetworkLease) web_lease = {NULL, NULL};
+    g_auto(LodgeNetworkLease) db_lease = {NULL, NULL};
+    LodgePort ports[] = {port_of(network, 0, &web_lease), port_of(network, 1, &db_lease)};
+    g_autoptr(GPtrArray) list = g_ptr_array_new();
+    g_ptr_array_add(list, &ports[0]);
+    g_ptr_array_add(list, &ports[1]);
+    LodgeFirewallNetwork one = {network, list};
+    g_autoptr(GPtrArray) networks = g_ptr_array_new();
+    g_ptr_array_add(networks, &one);
+    g_autofree char *rules = lodge_firewall_render("lodge", networks);
+    g_autofree char *gone = lodge_firewall_render_delete("lodge", network, &ports[0]);
+    g_autofree char *both = g_strconcat(rules, "\n# web1 leaves\n", gone, NULL);
+    compare(name, ".nft", both);
+    if (network->bridge != NULL) {
+        static const LodgeDnsmasqFiles files = {"/run/n/dnsmasq.pid", "/lib/n/lan.leases",
+                                                "/run/n/hosts", "/run/n/names", 0};
+        g_autofree char *config = lodge_dnsmasq_config(network, &files);
+        g_autofree char *host = lodge_dnsmasq_host(&ports[0]);
+        g_autofree char *names = lodge_dnsmasq_names(network, &ports[0]);
+        g_autofree char *all = g_strconcat(config, "\n# hosts/web1.lan\n", host,
+                                           "\n# names/web1.lan\n", names, NULL);
+        compare(name, ".dnsmasq", all);
+    }
+}
+
+static void
+test_none(void)
+{
+    g_autoptr(GPtrArray) networks = g_ptr_array_new();
+    g_autofree char *rules = lodge_firewall_render("lodge", networks);
+    g_assert_cmpstr(rules, ==,
+                    "add table bridge lodge\ndelete table bridge lodge\n"
+                    "add table inet lodge\ndelete table inet lodge\n");
+}
+
+static void
+test_table(void)
+{
+    g_autofree char *own = lodge_firewall_table("/var/lib/lodge");
+    g_autofree char *other = lodge_firewall_table("/home/ann/.local/share/lodge");
+    g_assert_cmpstr(own, ==, "lodge");
+    g_assert_true(g_str_has_prefix(other, "lodge-"));
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    golden = argv[1];
+    g_auto(GStrv) names = lodge_dir_names(golden, NULL);
+    for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
+        if (g_str_has_suffix(names[i], ".conf")) {
+            names[i][strlen(names[i]) - strlen(".conf")] = '\0';
+            g_autofree char *path = g_strconcat("/net/render/", names[i], NULL);
+            g_test_add_data_func(path, names[i], test_golden);
+        }
+    }
+    g_test_add_func("/net/render/none", test_none);
+    g_test_add_func("/net/render/table", test_table);
+    return g_test_run();
+}

@@ -1,0 +1,299 @@
+/* Networks come up, are repaired, and go without a trace. */
+#include "config.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "net/net.h"
+#include "net/tests/netns.h"
+
+typedef struct {
+    char *folder;
+    LodgeStore *store;
+    LodgeNet *net;
+    Netns *outside;
+    char *before;
+} Fixture;
+
+/* A host with an uplink eth0 to "outside", whose router advertises itself. */
+static void
+set_up(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(GError) error = NULL;
+    fixture->folder = netns_make_store();
+    fixture->store = lodge_store_open(&error);
+    g_assert_no_error(error);
+    fixture->net = lodge_net_open(fixture->store, &error);
+    g_assert_no_error(error);
+    fixture->outside = netns_new();
+    g_free(netns_run(NULL,
+                     "ip link add eth0 type veth peer name up0 netns %d &&"
+                     " ip addr add 192.0.2.2/24 dev eth0 && ip link set eth0 up &&"
+                     " ip route add default via 192.0.2.1",
+                     fixture->outside->pid));
+    g_free(
+        netns_run(fixture->outside,
+                  "ip addr add 192.0.2.1/24 dev up0 && ip addr add 2001:db8::1/64 dev up0 nodad &&"
+                  " ip link set up0 up"));
+    g_free(netns_run(NULL, "ip addr add 2001:db8::2/64 dev eth0 nodad"));
+    fixture->before = netns_dump();
+}
+
+static void
+tear_down(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    netns_assert_unchanged(fixture->before);
+    lodge_net_free(fixture->net);
+    lodge_store_free(fixture->store);
+    netns_free(fixture->outside);
+    g_free(fixture->before);
+    netns_try(NULL, "ip link del eth0");
+    netns_remove_store(fixture->folder);
+}
+
+static LodgeNetwork *
+define(Fixture *fixture, const char *name, const char *text)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *path = lodge_store_network_path(fixture->store, name);
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_assert_true(lodge_dir_make(folder, 0755, NULL));
+    g_assert_true(lodge_file_write(path, text, strlen(text), 0644, LODGE_WRITE_NO_SYNC, NULL));
+    LodgeNetwork *network = lodge_store_network(fixture->store, name, &error);
+    g_assert_no_error(error);
+    return network;
+}
+
+static void
+start(Fixture *fixture, const LodgeNetwork *network)
+{
+    g_autoptr(GError) error = NULL;
+    lodge_net_up(fixture->net, network, &error);
+    g_assert_no_error(error);
+    lodge_net_serve(fixture->store, network, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(lodge_net_state(fixture->store, network->name), ==, LODGE_NET_UP);
+}
+
+static void
+stop(Fixture *fixture, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    lodge_net_down(fixture->net, name, FALSE, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(lodge_net_state(fixture->store, name), ==, LODGE_NET_DOWN);
+}
+
+static const char nat[] = "[network]\nsubnet=10.77.0.0/24\nprefix=fd77:0:0:1::/64\n";
+
+static void
+test_up_down(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", nat);
+    gint64 began = g_get_monotonic_time();
+    start(fixture, network);
+    g_test_message("start: %.1f ms", (double)(g_get_monotonic_time() - began) / 1000);
+    g_free(netns_run(NULL, "ip addr show lb-lan | grep -q 10.77.0.1/24"));
+    g_free(netns_run(NULL, "ip addr show lb-lan | grep -q fd77:0:0:1::1/64"));
+    g_free(netns_run(NULL, "test $(cat /proc/sys/net/ipv4/ip_forward) = 1"));
+    start(fixture, network);
+    stop(fixture, "lan");
+    stop(fixture, "lan");
+}
+
+/* Every way in which somebody can take parts away is mended by another start. */
+static void
+test_repair(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    static const char *const damages[] = {
+        "ip link del lb-lan",
+        "ip link set lb-lan down",
+        "ip addr flush dev lb-lan",
+        "nft flush ruleset",
+        "kill -9 $(cat $LODGE_DIR/run/networks/lan/keeper.lock)",
+        "rm $LODGE_DIR/run/networks/lan/up",
+    };
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", nat);
+    start(fixture, network);
+    g_autofree char *whole = netns_run(NULL, "ip -br addr show lb-lan; nft list ruleset");
+    for (gsize i = 0; i < G_N_ELEMENTS(damages); i++) {
+        g_free(netns_run(NULL, "%s", damages[i]));
+        start(fixture, network);
+        g_autofree char *mended = netns_run(NULL, "ip -br addr show lb-lan; nft list ruleset");
+        g_assert_cmpstr(mended, ==, whole);
+    }
+    stop(fixture, "lan");
+}
+
+/* A child does it and is killed after some microseconds; the parent finishes or cleans up. */
+static void
+test_killed(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", nat);
+    for (guint i = 0; i < 24; i++) {
+        gboolean starts = i % 2 == 0;
+        if (!starts) {
+            start(fixture, network);
+        }
+        pid_t pid = fork();
+        if (pid == 0) {
+            g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
+            starts ? lodge_net_up(net, network, NULL) : lodge_net_down(net, "lan", TRUE, NULL);
+            _exit(0);
+        }
+        g_usleep(i * 300);
+        kill(pid, SIGKILL);
+        waitpid(pid, NULL, 0);
+        if (i % 4 < 2) {
+            start(fixture, network);
+        }
+        stop(fixture, "lan");
+        netns_assert_unchanged(fixture->before);
+    }
+}
+
+static void
+test_two(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(LodgeNetwork) one = define(fixture, "one", nat);
+    g_autoptr(LodgeNetwork)
+        two = define(fixture, "two", "[network]\nmode=isolated\nsubnet=10.78.0.0/24\n");
+    start(fixture, one);
+    start(fixture, two);
+    stop(fixture, "one");
+    g_assert_cmpint(lodge_net_state(fixture->store, "two"), ==, LODGE_NET_UP);
+    g_free(netns_run(NULL, "nft list ruleset | grep -q lb-two"));
+    g_free(netns_run(NULL, "! nft list ruleset | grep lb-one"));
+    start(fixture, one);
+    stop(fixture, "two");
+    g_free(netns_run(NULL, "test $(cat /proc/sys/net/ipv4/ip_forward) = 1"));
+    stop(fixture, "one");
+}
+
+static void
+test_overlap(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(LodgeNetwork) lan = define(fixture, "lan", "[network]\nsubnet=192.0.2.128/25\n");
+    g_autoptr(GError) error = NULL;
+    g_assert_false(lodge_net_up(fixture->net, lan, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_EXISTS);
+    g_assert_cmpstr(error->message, ==,
+                    "network lan: 192.0.2.128/25 of network lan overlaps 192.0.2.0/24 of eth0");
+    g_clear_error(&error);
+    g_autoptr(LodgeNetwork) one = define(fixture, "one", nat);
+    g_autoptr(LodgeNetwork) two = define(fixture, "two", "[network]\nsubnet=10.77.0.0/16\n");
+    g_assert_false(lodge_net_up(fixture->net, two, &error));
+    g_assert_cmpstr(
+        error->message, ==,
+        "network two: 10.77.0.0/16 of network two overlaps 10.77.0.0/24 of network one");
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_key_file_set_string(file, "network", "mode", "nat");
+    g_clear_error(&error);
+    g_assert_true(lodge_net_choose_prefixes(fixture->net, "new", file, &error));
+    g_autofree char *chosen = g_key_file_get_string(file, "network", "subnet", NULL);
+    g_assert_cmpstr(chosen, ==, "10.78.0.0/24");
+}
+
+static void
+test_foreign_link(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(LodgeNetwork) lan = define(fixture, "lan", nat);
+    g_free(netns_run(NULL, "ip link add lb-lan type bridge"));
+    g_autoptr(GError) error = NULL;
+    g_assert_false(lodge_net_up(fixture->net, lan, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_EXISTS);
+    g_free(netns_run(NULL, "ip link del lb-lan"));
+}
+
+/* The default route that the router advertised must outlive the host's becoming a router. */
+static void
+test_accept_ra(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    if (!netns_is_root()) {
+        g_test_skip("dnsmasq, which advertises here, needs root");
+        return;
+    }
+    g_autofree char *config = g_build_filename(fixture->folder, "router.conf", NULL);
+    static const char text[] = "port=0\ninterface=up0\nbind-interfaces\nenable-ra\n"
+                               "ra-param=up0,4,600\ndhcp-range=2001:db8::,ra-only,64,600\n";
+    g_assert_true(lodge_file_write(config, text, strlen(text), 0644, LODGE_WRITE_NO_SYNC, NULL));
+    g_free(netns_run(NULL, "sysctl -q net.ipv6.conf.eth0.accept_ra=1"));
+    g_free(netns_run(fixture->outside,
+                     "dnsmasq -C %s --pid-file=%s/router.pid </dev/null "
+                     ">/dev/null 2>&1",
+                     config, fixture->folder));
+    g_free(netns_run(NULL,
+                     "for i in $(seq 100); do ip -6 route | grep -q 'default.*proto ra' && exit "
+                     "0; sleep 0.1; done; exit 1"));
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", nat);
+    start(fixture, network);
+    g_free(netns_run(NULL, "test $(cat /proc/sys/net/ipv6/conf/all/forwarding) = 1"));
+    g_free(netns_run(NULL, "ip -6 route | grep 'default.*proto ra'"));
+    stop(fixture, "lan");
+    g_free(netns_run(NULL, "ip -6 route | grep 'default.*proto ra'"));
+    g_free(netns_run(NULL, "test $(cat /proc/sys/net/ipv6/conf/eth0/accept_ra) = 1"));
+    g_free(netns_run(NULL, "kill $(cat %s/router.pid)", fixture->folder));
+    g_free(fixture->before);
+    fixture->before = netns_dump();
+}
+
+/* dnsmasq is killed: it is back within a second. The keeper is: its successor adopts dnsmasq. */
+static void
+test_keeper(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", nat);
+    start(fixture, network);
+    g_autofree char *lock = lodge_store_network_run_path(fixture->store, "lan", "dnsmasq.process");
+    g_autofree char *first = netns_run(NULL, "cat %s", lock);
+    gint64 began = g_get_monotonic_time();
+    g_free(netns_run(NULL, "kill -9 %s", first));
+    g_free(netns_run(NULL,
+                     "for i in $(seq 100); do test \"$(cat %s)\" != %s && ss -lun | grep -q "
+                     "'lb-lan:67 ' && exit 0; sleep 0.01; done; exit 1",
+                     lock, g_strchomp(first)));
+    g_test_message("dnsmasq back: %.0f ms", (double)(g_get_monotonic_time() - began) / 1000);
+    g_autofree char *second = netns_run(NULL, "cat %s", lock);
+    g_free(netns_run(NULL, "kill -9 $(cat $LODGE_DIR/run/networks/lan/keeper.lock); sleep 0.1"));
+    g_assert_cmpint(lodge_net_state(fixture->store, "lan"), ==, LODGE_NET_UP);
+    start(fixture, network);
+    g_autofree char *third = netns_run(NULL, "cat %s", lock);
+    g_assert_cmpstr(third, ==, second);
+    stop(fixture, "lan");
+    g_assert_false(g_file_test(lock, G_FILE_TEST_EXISTS));
+    g_free(netns_run(NULL, "! pgrep -f $LODGE_DIR"));
+}
+
+int
+main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    if (!netns_begin()) {
+        g_printerr("network namespaces can't be made here\n");
+        return 77;
+    }
+#define ADD(name, function) g_test_add("/net/up/" name, Fixture, NULL, set_up, function, tear_down)
+    ADD("up-down", test_up_down);
+    ADD("repair", test_repair);
+    ADD("killed", test_killed);
+    ADD("two", test_two);
+    ADD("overlap", test_overlap);
+    ADD("foreign-link", test_foreign_link);
+    ADD("accept-ra", test_accept_ra);
+    ADD("keeper", test_keeper);
+    return g_test_run();
+}
