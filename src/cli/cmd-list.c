@@ -1,0 +1,87 @@
+#include "config.h"
+
+#include <stdio.h>
+
+#include "cli/guest-view.h"
+
+static gboolean option_names;
+
+const GOptionEntry lodge_options_list[] = {
+    {"names", 0, 0, G_OPTION_ARG_NONE, &option_names, "Names only, a line each", NULL},
+    {NULL},
+};
+
+/* A definition that can't be read does not hide its guest, nor the others. */
+static void
+add_row(LodgeTable *table, const LodgeCli *cli, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, &error);
+    g_autoptr(LodgeGuestState) state = lodge_store_state(cli->store, name);
+    g_autofree char *state_text = lodge_view_state(state);
+    g_autofree char *uptime = lodge_view_uptime(state);
+    if (guest == NULL) {
+        const char *cells[] = {name, state_text, "?",    "?",
+                               "?",  "–",        uptime, "definition has an error"};
+        lodge_table_add(table, cells);
+        return;
+    }
+    g_autofree char *cpus = g_strdup_printf("%u", guest->cpus);
+    g_autofree char *memory = lodge_size_human(guest->memory_bytes);
+    g_autofree char *port = state->ssh_port != 0 ? g_strdup_printf("%u", state->ssh_port)
+                                                 : g_strdup("–");
+    const char *os = guest->os != NULL ? guest->os : guest->image;
+    const char *note = state->reason != NULL ? state->reason : guest->description;
+    const char *cells[] = {name, state_text, os != NULL ? os : "–",   cpus, memory,
+                           port, uptime,     note != NULL ? note : ""};
+    lodge_table_add(table, cells);
+}
+
+static json_t *
+item(const LodgeCli *cli, const char *name)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, &error);
+    g_autoptr(LodgeGuestState) state = lodge_store_state(cli->store, name);
+    if (guest != NULL) {
+        return lodge_view_json(guest, state, cli->store);
+    }
+    json_t *value = lodge_view_state_json(name, state);
+    json_object_set_new(value, "definition_error", json_string(error->message));
+    return value;
+}
+
+gboolean
+lodge_cmd_list(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    (void)argv;
+    g_auto(GStrv) names = lodge_store_guests(cli->store, error);
+    if (names == NULL) {
+        return FALSE;
+    }
+    if (cli->json) {
+        json_t *list = json_array();
+        for (gsize i = 0; names[i] != NULL; i++) {
+            json_array_append_new(list, item(cli, names[i]));
+        }
+        lodge_print_json(list);
+        return TRUE;
+    }
+    static const char *const titles[] = {"NAME", "STATE",  "OS",   "CPUS>", "MEMORY>",
+                                         "SSH>", "UPTIME", "NOTE", NULL};
+    g_autoptr(LodgeTable) table = lodge_table_new(titles);
+    for (gsize i = 0; names[i] != NULL; i++) {
+        if (option_names) {
+            puts(names[i]);
+        } else {
+            add_row(table, cli, names[i]);
+        }
+    }
+    if (!option_names && names[0] != NULL) {
+        lodge_table_print(table, cli);
+    } else if (names[0] == NULL) {
+        lodge_say(cli, "No guests yet. Make one: lodge create web1 --os debian-12");
+    }
+    return TRUE;
+}

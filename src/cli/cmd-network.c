@@ -1,0 +1,228 @@
+#include "config.h"
+
+#include <stdio.h>
+#include <time.h>
+
+#include "cli/cli.h"
+#include "net/define.h"
+
+static gboolean option_start;
+static gboolean option_force;
+
+const GOptionEntry lodge_options_network_create[] = {
+    {"start", 0, 0, G_OPTION_ARG_NONE, &option_start, "Start it at once", NULL},
+    {NULL},
+};
+
+const GOptionEntry lodge_options_network_stop[] = {
+    {"force", 0, 0, G_OPTION_ARG_NONE, &option_force, "Even if running guests are on it", NULL},
+    {NULL},
+};
+
+gboolean
+lodge_cmd_network_create(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    const char *name = argv[1];
+    if (!lodge_network_create(cli->store, name, (const char *const *)argv + 2, error) ||
+        (option_start && !lodge_network_start(cli->store, name, error))) {
+        return FALSE;
+    }
+    g_autoptr(LodgeNetwork) network = lodge_store_network(cli->store, name, error);
+    if (network == NULL) {
+        return FALSE;
+    }
+    lodge_say(cli, "Network %s is %s%s%s%s%s.", name, option_start ? "running" : "defined",
+              network->subnet != NULL ? ", " : "", network->subnet != NULL ? network->subnet : "",
+              network->prefix != NULL ? ", " : "", network->prefix != NULL ? network->prefix : "");
+    return TRUE;
+}
+
+static json_t *
+ports_json(const LodgeCli *cli, const char *name)
+{
+    g_autoptr(GPtrArray) ports = lodge_net_ports(cli->store, name);
+    json_t *list = json_array();
+    for (guint i = 0; i < ports->len; i++) {
+        json_array_append_new(list, lodge_port_json(ports->pdata[i]));
+    }
+    return list;
+}
+
+static json_t *
+network_json(const LodgeCli *cli, const LodgeNetwork *network)
+{
+    json_t *value = json_pack("{s:s, s:s}", "name", network->name, "state",
+                              lodge_net_state_word(lodge_net_state(cli->store, network->name)));
+    const LodgeSection *section = lodge_network_sections();
+    for (gsize i = 0; i < section->key_count; i++) {
+        g_autofree char *text = lodge_schema_format(&section->keys[i], network);
+        json_object_set_new(value, section->keys[i].name, lodge_json_string_or_null(text));
+    }
+    json_object_set_new(value, "ports", ports_json(cli, network->name));
+    return value;
+}
+
+gboolean
+lodge_cmd_network_list(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    (void)argv;
+    static const char *const titles[] = {"NAME", "STATE", "MODE", "IPV4", "IPV6", "GUESTS>", NULL};
+    g_auto(GStrv) names = lodge_store_networks(cli->store, error);
+    if (names == NULL) {
+        return FALSE;
+    }
+    g_autoptr(LodgeTable) table = lodge_table_new(titles);
+    g_autoptr(json_t) list = json_array();
+    for (gsize i = 0; names[i] != NULL; i++) {
+        g_autoptr(GError) problem = NULL;
+        g_autoptr(LodgeNetwork) network = lodge_store_network(cli->store, names[i], &problem);
+        if (network == NULL) {
+            const char *cells[] = {names[i], "broken", "–", problem->message, "–", "–"};
+            lodge_table_add(table, cells);
+            continue;
+        }
+        g_autoptr(GPtrArray) ports = lodge_net_ports(cli->store, names[i]);
+        g_autofree char *count = g_strdup_printf("%u", ports->len);
+        const char *cells[] = {
+            names[i],
+            lodge_net_state_word(lodge_net_state(cli->store, names[i])),
+            lodge_network_mode_word(network),
+            lodge_network_subnet(network, NULL) ? network->subnet : "–",
+            lodge_network_prefix(network, NULL) ? network->prefix : "–",
+            count,
+        };
+        lodge_table_add(table, cells);
+        json_array_append_new(list, network_json(cli, network));
+    }
+    if (cli->json) {
+        lodge_print_json(g_steal_pointer(&list));
+    } else {
+        lodge_table_print(table, cli);
+    }
+    return TRUE;
+}
+
+gboolean
+lodge_cmd_network_show(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    g_autoptr(LodgeNetwork) network = lodge_store_network(cli->store, argv[1], error);
+    if (network == NULL) {
+        return FALSE;
+    }
+    if (cli->json) {
+        lodge_print_json(network_json(cli, network));
+        return TRUE;
+    }
+    g_autofree char *name = lodge_colour(cli->colour_out, "bold", network->name);
+    printf("%s  %s\n", name, lodge_net_state_word(lodge_net_state(cli->store, network->name)));
+    const LodgeSection *section = lodge_network_sections();
+    for (gsize i = 0; i < section->key_count; i++) {
+        g_autofree char *value = lodge_schema_format(&section->keys[i], network);
+        if (value != NULL) {
+            g_autofree char *shown = lodge_text_printable(value);
+            printf("  %-14s %s\n", section->keys[i].name, shown);
+        }
+    }
+    g_autoptr(GPtrArray) ports = lodge_net_ports(cli->store, network->name);
+    for (guint i = 0; i < ports->len; i++) {
+        const LodgePort *port = ports->pdata[i];
+        printf("  %-14s %s nic %s, %s%s%s%s%s\n", i == 0 ? "guests" : "", port->guest, port->nic,
+               port->link, port->address4 != NULL ? ", " : "",
+               port->address4 != NULL ? port->address4 : "", port->address6 != NULL ? ", " : "",
+               port->address6 != NULL ? port->address6 : "");
+    }
+    return TRUE;
+}
+
+gboolean
+lodge_cmd_network_set(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    if (!lodge_network_set(cli->store, argv[1], (const char *const *)argv + 2, error)) {
+        return FALSE;
+    }
+    if (lodge_net_state(cli->store, argv[1]) != LODGE_NET_DOWN) {
+        lodge_say(cli, "Network %s is running: it changes when it is stopped and started.",
+                  argv[1]);
+    }
+    return TRUE;
+}
+
+gboolean
+lodge_cmd_network_delete(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    for (gsize i = 1; argv[i] != NULL; i++) {
+        g_autofree char *question = g_strdup_printf("Delete network %s?", argv[i]);
+        if ((!lodge_option_yes && !lodge_ask(question, error)) ||
+            !lodge_network_delete(cli->store, argv[i], error)) {
+            return FALSE;
+        }
+        lodge_say(cli, "Network %s is deleted.", argv[i]);
+    }
+    return TRUE;
+}
+
+gboolean
+lodge_cmd_network_start(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    for (gsize i = 1; argv[i] != NULL; i++) {
+        if (!lodge_network_start(cli->store, argv[i], error)) {
+            return FALSE;
+        }
+        lodge_say(cli, "Network %s is running.", argv[i]);
+    }
+    return TRUE;
+}
+
+gboolean
+lodge_cmd_network_stop(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    for (gsize i = 1; argv[i] != NULL; i++) {
+        g_autoptr(LodgeNetwork) network = lodge_net_running(cli->store, argv[i]);
+        if (network == NULL) {
+            network = lodge_store_network(cli->store, argv[i], error);
+        }
+        if (network == NULL || !lodge_network_stop(cli->store, argv[i], option_force, error)) {
+            return FALSE;
+        }
+        lodge_say(cli, "Network %s is stopped.", argv[i]);
+    }
+    return TRUE;
+}
+
+gboolean
+lodge_cmd_network_leases(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    static const char *const titles[] = {"ADDRESS", "NAME", "MAC", "UNTIL", NULL};
+    g_autoptr(GPtrArray) leases = lodge_network_leases(cli->store, argv[1], error);
+    if (leases == NULL) {
+        return FALSE;
+    }
+    g_autoptr(LodgeTable) table = lodge_table_new(titles);
+    g_autoptr(json_t) list = json_array();
+    for (guint i = 0; i < leases->len; i++) {
+        const LodgeLease *lease = leases->pdata[i];
+        g_autoptr(GDateTime) time = g_date_time_new_from_unix_local(lease->until);
+        g_autofree char *until = lease->until == 0 || time == NULL
+                                     ? g_strdup("–")
+                                     : g_date_time_format(time, "%Y-%m-%d %H:%M:%S");
+        const char *cells[] = {lease->address, lease->name, lease->mac, until};
+        lodge_table_add(table, cells);
+        json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I}", "address", lease->address,
+                                              "name", lease->name, "mac", lease->mac, "until",
+                                              (json_int_t)lease->until));
+    }
+    if (cli->json) {
+        lodge_print_json(g_steal_pointer(&list));
+    } else {
+        lodge_table_print(table, cli);
+    }
+    return TRUE;
+}

@@ -1,0 +1,144 @@
+#include "config.h"
+
+#include <stdio.h>
+
+#include "cli/guest-view.h"
+#include "ops/set.h"
+
+static gboolean option_definition;
+
+const GOptionEntry lodge_options_show[] = {
+    {"definition", 0, 0, G_OPTION_ARG_NONE, &option_definition, "Print the definition's file",
+     NULL},
+    {NULL},
+};
+
+static void
+print_fact(const LodgeCli *cli, const char *title, const char *text)
+{
+    g_autofree char *padded = g_strdup_printf("%-12s", title);
+    g_autofree char *shown = lodge_colour(cli->colour_out, "dim", padded);
+    g_autofree char *printable = lodge_text_printable(text);
+    printf("  %s %s\n", shown, printable);
+}
+
+static void
+print_state(const LodgeCli *cli, const LodgeGuest *guest, const LodgeGuestState *state)
+{
+    g_autofree char *words = lodge_view_state(state);
+    g_autofree char *uptime = lodge_view_uptime(state);
+    g_autofree char *line = state->has_qemu
+                                ? g_strdup_printf("%s for %s, %s, process %d%s", words, uptime,
+                                                  state->is_kvm ? "by KVM" : "emulated",
+                                                  (int)state->qemu_pid,
+                                                  state->agent ? ", agent there" : "")
+                                : g_strdup(words);
+    print_fact(cli, "state", line);
+    if (state->reason != NULL) {
+        print_fact(cli, "because", state->reason);
+    }
+    if (state->job_stage != NULL) {
+        print_fact(cli, "at work", state->job_stage);
+    }
+    if (state->ssh_port != 0) {
+        g_autofree char *way = g_strdup_printf(
+            "lodge ssh %s   (%s@%s port %u)", guest->name, guest->user,
+            state->ssh_host != NULL ? state->ssh_host : "127.0.0.1", state->ssh_port);
+        print_fact(cli, "enter", way);
+    }
+}
+
+static void
+print_machine(const LodgeCli *cli, const LodgeGuest *guest)
+{
+    g_autofree char *memory = lodge_size_human(guest->memory_bytes);
+    g_autofree char *machine = g_strdup_printf(
+        "%u CPU%s, %s, %s%s", guest->cpus, guest->cpus == 1 ? "" : "s", memory,
+        guest->firmware == LODGE_FIRMWARE_UEFI ? "UEFI" : "BIOS",
+        guest->kernel != NULL ? " (kernel booted directly)" : "");
+    if (guest->description != NULL) {
+        print_fact(cli, "description", guest->description);
+    }
+    if (guest->os != NULL || guest->image != NULL) {
+        print_fact(cli, "system", guest->os != NULL ? guest->os : guest->image);
+    }
+    print_fact(cli, "machine", machine);
+}
+
+static void
+print_devices(const LodgeCli *cli, const LodgeGuest *guest)
+{
+    for (guint i = 0; i < guest->disks->len; i++) {
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        g_autofree char *path = g_path_is_absolute(disk->file)
+                                    ? g_strdup(disk->file)
+                                    : lodge_store_guest_path(cli->store, guest->name, disk->file);
+        g_autofree char *size = lodge_size_human(disk->size_bytes);
+        g_autofree char *used = lodge_size_human(lodge_tree_allocated(path));
+        g_autofree char *title = g_strdup_printf("disk %s", disk->name);
+        g_autofree char *line = disk->size_bytes != 0
+                                    ? g_strdup_printf("%s, %s used, %s", size, used, path)
+                                    : g_strdup_printf("%s used, %s", used, path);
+        print_fact(cli, title, line);
+    }
+    for (guint i = 0; i < guest->nics->len; i++) {
+        const LodgeNic *nic = guest->nics->pdata[i];
+        g_autofree char *title = g_strdup_printf("nic %s", nic->name);
+        g_autofree char *line = g_strdup_printf("network %s, %s%s%s", nic->network, nic->mac,
+                                                nic->forward != NULL ? ", forwards " : "",
+                                                nic->forward != NULL ? nic->forward : "");
+        print_fact(cli, title, line);
+    }
+}
+
+static void
+print_pending(const LodgeCli *cli, const char *name)
+{
+    g_autoptr(GPtrArray) changes = lodge_pending(cli->store, name, NULL);
+    for (guint i = 0; changes != NULL && i < changes->len; i++) {
+        const LodgeChange *change = changes->pdata[i];
+        g_autofree char *line = g_strdup_printf("%s=%s, from its next start", change->key,
+                                                change->fresh != NULL ? change->fresh
+                                                                      : "(default)");
+        print_fact(cli, i == 0 ? "pending" : "", line);
+    }
+}
+
+static gboolean
+print_definition(const LodgeCli *cli, const char *name, GError **error)
+{
+    g_autofree char *text = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, error);
+    g_autoptr(GKeyFile)
+        file = guest != NULL ? lodge_store_guest_file(cli->store, name, &text, error) : NULL;
+    if (file != NULL) {
+        fputs(text, stdout);
+    }
+    return file != NULL;
+}
+
+gboolean
+lodge_cmd_show(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    if (option_definition) {
+        return print_definition(cli, argv[1], error);
+    }
+    if (cli->json) {
+        return lodge_print_guest_json(cli, argv[1], -1, error);
+    }
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, argv[1], error);
+    if (guest == NULL) {
+        return FALSE;
+    }
+    g_autoptr(LodgeGuestState) state = lodge_store_state(cli->store, guest->name);
+    g_autofree char *name = lodge_colour(cli->colour_out, "bold", guest->name);
+    g_autofree char *folder = lodge_store_guest_path(cli->store, guest->name, "guest.conf");
+    puts(name);
+    print_state(cli, guest, state);
+    print_machine(cli, guest);
+    print_devices(cli, guest);
+    print_pending(cli, guest->name);
+    print_fact(cli, "definition", folder);
+    return TRUE;
+}

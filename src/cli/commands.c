@@ -1,0 +1,267 @@
+#include "config.h"
+
+#include "cli/cli.h"
+
+#define GUESTS "Guests"
+#define INSIDE "In a guest"
+#define SCREEN "A guest's screen, keys and insides"
+#define DISKS "Disks and devices"
+#define IMAGES "Images"
+#define NETWORKS "Networks"
+#define HOST "This host"
+
+static const LodgeCommandRow rows[] = {
+    {"create", GUESTS, "NAME", "make a guest, and wait until it answers",
+     "Makes the guest's disk as an overlay of an image (which is built or fetched first, if it is "
+     "not "
+     "here), starts it and returns when it really answers: when its SSH server shows a banner. "
+     "What "
+     "fails or is interrupted leaves nothing behind.",
+     "lodge create web1 --os debian-12 # two CPUs, 1 GiB, ready for `lodge ssh web1`\n"
+     "lodge create db1 --os debian-12 --cpus 4 --memory 8G --size 100G\n"
+     "lodge create app --os ubuntu-24.04 --forward 8080:80 --user-data setup.yaml\n"
+     "lodge create old --disk /srv/old.qcow2 --firmware uefi --no-wait",
+     lodge_options_create, 1, 1, LODGE_WORD_NONE, FALSE, lodge_cmd_create},
+    {"list", GUESTS, "", "show all guests and what they do",
+     "Reads files only: it answers at once, whatever any guest is doing.",
+     "lodge list\nlodge list --json # for programs", lodge_options_list, 0, 0, LODGE_WORD_NONE,
+     FALSE, lodge_cmd_list},
+    {"show", GUESTS, "GUEST", "show all about one guest", NULL,
+     "lodge show web1\nlodge show web1 --definition # the file, as it is\nlodge show web1 --json",
+     lodge_options_show, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_show},
+    {"start", GUESTS, "GUEST…", "start guests, and wait until they answer", NULL,
+     "lodge start web1\nlodge start web1 web2 --no-wait\nlodge start web1 --paused # then `lodge "
+     "resume web1`",
+     lodge_options_start, 0, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_start},
+    {"stop", GUESTS, "GUEST…", "ask guests to shut down, and wait",
+     "The agent in the guest is asked, else ACPI. A guest that does not stop in time keeps "
+     "running, "
+     "and the error says what to do.",
+     "lodge stop web1\nlodge stop --all --timeout 2m", lodge_options_stop, 0, -1, LODGE_WORD_GUEST,
+     FALSE, lodge_cmd_stop},
+    {"kill", GUESTS, "GUEST…", "pull the plug",
+     "What the guest had not written to its disk is lost, as when a machine loses its power.",
+     "lodge kill web1", NULL, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_kill},
+    {"restart", GUESTS, "GUEST…", "stop and start again", NULL,
+     "lodge restart web1\nlodge restart web1 --force # pull the plug instead of asking",
+     lodge_options_restart, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_restart},
+    {"pause", GUESTS, "GUEST…", "stop a guest's CPUs where they are", NULL, "lodge pause web1",
+     NULL, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_pause},
+    {"resume", GUESTS, "GUEST…", "let them go on", NULL, "lodge resume web1", NULL, 1, -1,
+     LODGE_WORD_GUEST, FALSE, lodge_cmd_resume},
+    {"set", GUESTS, "GUEST KEY=VALUE…", "change a guest's definition",
+     "The running guest takes at once what it can, and the rest from its next start; which is "
+     "said. An "
+     "empty value means the default. lodge-guest.conf(5) lists the keys.",
+     "lodge set web1 memory=4G autostart=yes\n"
+     "lodge set web1 nic.net.forward=8080:80 # a port, while it runs\n"
+     "lodge set web1 disk.root.iops=500",
+     NULL, 2, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_set},
+    {"edit", GUESTS, "GUEST", "change its definition in your editor",
+     "What is wrong is refused with line and reason, and may be edited again.", "lodge edit web1",
+     NULL, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_edit},
+    {"rename", GUESTS, "GUEST NAME", "give a stopped guest another name", NULL,
+     "lodge rename web1 web2", NULL, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_rename},
+    {"top", GUESTS, "[GUEST…]", "watch what guests use: CPU, memory, disks, network",
+     "A full screen, whose key ? says what its keys do; a table, CSV or JSON with --batch, --csv "
+     "or "
+     "--json. A guest that hangs delays nothing.",
+     "lodge top\nlodge top --batch --iterations 5 --interval 1s\nlodge top web1 --json",
+     lodge_options_top, 0, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_top},
+    {"limits", GUESTS, "GUEST", "show or change what a guest may take from the host",
+     "Without options it shows what is asked for, what the kernel and QEMU hold it to, and how "
+     "much "
+     "it was held back. With options its definition is changed, and a running guest is held to it "
+     "at once. Limits of disks stand in their sections of the definition.",
+     "lodge limits web1\nlodge limits web1 --cpu 150% --cpu-weight 50\n"
+     "lodge limits web1 --memory-max 2G # what its QEMU may take, beyond which it is ended\n"
+     "lodge limits web1 --memory 512M # what the guest has now, by its balloon",
+     lodge_options_limits, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_limits},
+    {"delete", GUESTS, "GUEST…", "remove a guest and its files",
+     "Shows what goes and asks. Disks outside the guest's folder stay.",
+     "lodge delete web1\nlodge delete web1 web2 --yes --force # running or not, no questions",
+     lodge_options_delete, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_delete},
+    {"ssh", INSIDE, "GUEST [COMMAND…]", "log in, or run a command over SSH",
+     "Needs no setup: Lodge has a key of its own, which its guests know from their first boot.",
+     "lodge ssh web1\nlodge ssh web1 uname -a\nlodge ssh --user root web1", lodge_options_ssh, 1,
+     -1, LODGE_WORD_GUEST, TRUE, lodge_cmd_ssh},
+    {"exec", INSIDE, "GUEST COMMAND…", "run a command by the guest's agent",
+     "Needs no network in the guest. The exit status is the command's.",
+     "lodge exec web1 systemctl is-system-running\nlodge exec web1 -- sh -c 'df -h /; free -m'\n"
+     "echo hello | lodge exec -i web1 tee /tmp/hello # with standard input",
+     lodge_options_exec, 2, -1, LODGE_WORD_GUEST, TRUE, lodge_cmd_exec},
+    {"log", INSIDE, "GUEST", "show what the guest wrote to its serial console", NULL,
+     "lodge log web1\nlodge log web1 --lines 20 --follow\nlodge log web1 --qemu # what QEMU said",
+     lodge_options_log, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_log},
+    {"console", SCREEN, "GUEST", "be at the guest's serial console",
+     "Ctrl-] leaves it. One at a time may write; who comes second looks on. What comes by a pipe "
+     "is "
+     "typed, line ends as Enter. With --screen it is the screen and keyboard instead, as far as it "
+     "shows text.",
+     "lodge console web1\nlodge console web1 --watch\nlodge console web1 --screen # text mode, in "
+     "this terminal\nlodge console web1 --log # what it said "
+     "before\necho reboot | lodge console web1 --timeout 30s",
+     lodge_options_console, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_console},
+    {"vnc", SCREEN, "GUEST", "show the guest's screen in a viewer, or tell how to",
+     "Opens the viewer that is installed. Where there is none, or no desktop, it tells the ways "
+     "in. "
+     "As long as it runs, viewers of your own user get in by a Unix socket; with --listen also "
+     "others, by TCP and a password. VNC passwords have at most 8 characters, and VNC in this form "
+     "is not encrypted: over a network you don't trust, let SSH carry the Unix socket.",
+     "lodge vnc web1 # tells the way in from elsewhere, too\n"
+     "lodge vnc web1 --listen 192.0.2.1 --password-file secret",
+     lodge_options_vnc, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_vnc},
+    {"screenshot", SCREEN, "GUEST [FILE|-]", "save the guest's screen as a PNG picture",
+     "Without a file's name it is GUEST.png; `-` is standard output.",
+     "lodge screenshot web1\nlodge screenshot web1 - > now.png\n"
+     "lodge screenshot web1 --text | grep login",
+     lodge_options_screenshot, 1, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_screenshot},
+    {"type", SCREEN, "GUEST [TEXT…]", "type on the guest's keyboard",
+     "Keys are those of a US keyboard: a guest that is set to another sees other characters. First "
+     "the --keys, then the text (`-`: standard input), then --enter. About 40 keys a second, which "
+     "an emulated guest keeps up with.",
+     "lodge type web1 root --enter\nlodge type web1 --keys ctrl-alt-del\n"
+     "lodge type web1 --keys ctrl-alt-f2 --keys enter\nlodge type web1 - < commands.txt",
+     lodge_options_type, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_type},
+    {"monitor", SCREEN, "GUEST [COMMAND…]", "speak to the guest's QEMU",
+     "One command of QEMU's human monitor, or, without one, a prompt with history (`help` lists "
+     "the "
+     "commands). With --qmp the machine's: a command's name, with its arguments as JSON behind it, "
+     "or {\"execute\": …}; without one, such lines from standard input, and with them QEMU's "
+     "events. With --socket other programs' QMP clients get in, one at a time. What you tell QEMU "
+     "behind Lodge's back, Lodge does not know.",
+     "lodge monitor web1 'info usb'\nlodge monitor web1 # a prompt\n"
+     "lodge monitor web1 --qmp query-status\n"
+     "lodge monitor web1 --qmp '{\"execute\": \"query-block\"}'\n"
+     "lodge monitor web1 --socket /tmp/web1.qmp # until Ctrl-C",
+     lodge_options_monitor, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_monitor},
+    {"disk list", DISKS, "[GUEST]", "show guests' disks", NULL,
+     "lodge disk list\nlodge disk list web1 --json", NULL, 0, 1, LODGE_WORD_GUEST, FALSE,
+     lodge_cmd_disk_list},
+    {"disk info", DISKS, "GUEST|GUEST/DISK|FILE", "show all about a disk", NULL,
+     "lodge disk info web1/root\nlodge disk info old.vmdk", NULL, 1, 1, LODGE_WORD_GUEST, FALSE,
+     lodge_cmd_disk_info},
+    {"disk create", DISKS, "GUEST NAME", "give a guest a new, empty disk",
+     "Its file goes into the guest's folder. A running guest gets it at once.",
+     "lodge disk create web1 data --size 20G\n"
+     "lodge disk create db1 log --size 8G --format raw --preallocation full",
+     lodge_options_disk_create, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_disk_create},
+    {"disk attach", DISKS, "GUEST FILE", "give a guest a disk that is there already",
+     "A file, a block device or LVM volume by its path, or a disk on another machine: "
+     "nbd://HOST[:PORT][/EXPORT] or rbd:POOL/IMAGE. It stays where it is, and yours.",
+     "lodge disk attach web1 /srv/old.qcow2 --read-only\n"
+     "lodge disk attach db1 /dev/vg0/db1 --name data\n"
+     "lodge disk attach web1 nbd://10.0.0.5/shared --name shared",
+     lodge_options_disk_attach, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_disk_attach},
+    {"disk detach", DISKS, "GUEST DISK", "take a disk away from a guest",
+     "A running guest is asked to let go of it; one that doesn't keeps it, and the error says so.",
+     "lodge disk detach web1 data\nlodge disk detach web1 data --delete # its file too",
+     lodge_options_disk_detach, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_disk_detach},
+    {"disk resize", DISKS, "GUEST DISK SIZE", "make a disk larger",
+     "A running guest sees the new size at once; its file system is its own affair. Disks never "
+     "shrink.",
+     "lodge disk resize web1 root 40G\nlodge disk resize web1 data +10G", NULL, 3, 3,
+     LODGE_WORD_GUEST, FALSE, lodge_cmd_disk_resize},
+    {"disk check", DISKS, "GUEST|GUEST/DISK|FILE", "look for damage in a disk", NULL,
+     "lodge disk check web1\nlodge disk check old.qcow2", NULL, 1, 1, LODGE_WORD_GUEST, FALSE,
+     lodge_cmd_disk_check},
+    {"disk convert", DISKS, "FILE NEW-FILE", "copy a disk into another format",
+     "Reads and writes qcow2, raw, vmdk, vdi, vhdx and vpc.",
+     "lodge disk convert old.vmdk new.qcow2\nlodge disk convert root.qcow2 root.raw --trust",
+     lodge_options_disk_convert, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_disk_convert},
+    {"cdrom", DISKS, "GUEST insert FILE|eject|list", "change the disc in a guest's CD drive",
+     "The definition changes too. A guest without a drive gets one: at its next start, or at once "
+     "with --bus scsi.",
+     "lodge cdrom web1 insert /srv/iso/debian.iso\nlodge cdrom web1 eject\n"
+     "lodge start web1 --boot-once cdrom # start from it this once",
+     lodge_options_cdrom, 1, 3, LODGE_WORD_GUEST, FALSE, lodge_cmd_cdrom},
+    {"usb list", DISKS, "", "show this host's USB devices and who has them", NULL,
+     "lodge usb list\nlodge usb list --json", NULL, 0, 0, LODGE_WORD_NONE, FALSE,
+     lodge_cmd_usb_list},
+    {"usb attach", DISKS, "GUEST DEVICE", "give a guest one of this host's USB devices",
+     "DEVICE is VENDOR:PRODUCT[:SERIAL], a port like 1-2.3, or BUS.ADDRESS. It is a rule of the "
+     "guest's definition: the guest gets the device at its start, and whenever it is plugged in "
+     "again.",
+     "lodge usb attach web1 0529:0001\nlodge usb attach web1 1-2.3 --name dongle",
+     lodge_options_usb_attach, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_usb_attach},
+    {"usb detach", DISKS, "GUEST DEVICE", "take a USB device back", NULL,
+     "lodge usb detach web1 dongle", NULL, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_usb_detach},
+    {"usb storage", DISKS, "GUEST FILE", "plug a USB stick made of a file into a guest",
+     "For guests that know no other disks. `lodge disk detach` draws it again.",
+     "lodge usb storage old drivers.img --read-only", lodge_options_usb_storage, 2, 2,
+     LODGE_WORD_GUEST, FALSE, lodge_cmd_usb_storage},
+    {"usb plugged", DISKS, "PORT", "tell Lodge that a USB device was plugged in",
+     "The udev rule that comes with Lodge does so.", "lodge usb plugged 1-2.3", NULL, 1, 1,
+     LODGE_WORD_NONE, FALSE, lodge_cmd_usb_plugged},
+    {"pci list", DISKS, "", "show this host's PCI devices and their IOMMU groups",
+     "A group can be given to a guest only as a whole.", "lodge pci list", NULL, 0, 0,
+     LODGE_WORD_NONE, FALSE, lodge_cmd_pci_list},
+    {"image list", IMAGES, "", "show images that are here, and those that can be had", NULL,
+     "lodge image list", NULL, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_image_list},
+    {"image show", IMAGES, "IMAGE", "show all about an image", NULL, "lodge image show debian-12",
+     NULL, 1, 1, LODGE_WORD_IMAGE, FALSE, lodge_cmd_image_show},
+    {"image build", IMAGES, "IMAGE…", "build an image from the distribution's packages",
+     "As root or not: no loop device and no mount is needed.", "lodge image build debian-12", NULL,
+     1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_build},
+    {"image pull", IMAGES, "IMAGE…", "fetch a distribution's own cloud image",
+     "Its published checksum is verified before the file gets its name.",
+     "lodge image pull ubuntu-24.04", NULL, 1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_pull},
+    {"image import", IMAGES, "NAME FILE", "make an image of a disk file",
+     "Takes qcow2, raw, vmdk, vdi, vhdx, vpc and OVA. The file is copied.",
+     "lodge image import appliance appliance.ova\nlodge image import mine disk.raw --user admin",
+     lodge_options_image_import, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_image_import},
+    {"image delete", IMAGES, "IMAGE…", "remove an image that no guest needs", NULL,
+     "lodge image delete debian-12", lodge_options_yes, 1, -1, LODGE_WORD_IMAGE, FALSE,
+     lodge_cmd_image_delete},
+    {"network create", NETWORKS, "NAME [KEY=VALUE…]", "define a network",
+     "Prefixes that are not given are chosen so that they overlap nothing. It is started when its "
+     "first "
+     "guest is, or by `lodge network start`. The keys are those of lodge-network.conf(5).",
+     "lodge network create lan # NAT, IPv4 and IPv6\nlodge network create six ip=6\n"
+     "lodge network create lab mode=isolated --start\n"
+     "lodge network create office mode=bridged bridge=br0",
+     lodge_options_network_create, 1, -1, LODGE_WORD_NONE, FALSE, lodge_cmd_network_create},
+    {"network list", NETWORKS, "", "show all networks", NULL, "lodge network list", NULL, 0, 0,
+     LODGE_WORD_NONE, FALSE, lodge_cmd_network_list},
+    {"network show", NETWORKS, "NETWORK", "show all about one network", NULL,
+     "lodge network show nat", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_show},
+    {"network set", NETWORKS, "NETWORK KEY=VALUE…", "change a network's definition",
+     "KEY= alone takes a key back to its default. A running network changes when it is started "
+     "anew.",
+     "lodge network set lan isolation=yes mtu=1400", NULL, 2, -1, LODGE_WORD_NETWORK, FALSE,
+     lodge_cmd_network_set},
+    {"network delete", NETWORKS, "NETWORK…", "remove a network that no guest uses", NULL,
+     "lodge network delete lan", lodge_options_yes, 1, -1, LODGE_WORD_NETWORK, FALSE,
+     lodge_cmd_network_delete},
+    {"network start", NETWORKS, "NETWORK…", "start networks, or mend them",
+     "What is there is kept, what is missing is made: bridge, addresses, rules, dnsmasq.",
+     "lodge network start nat", NULL, 1, -1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_start},
+    {"network stop", NETWORKS, "NETWORK…", "stop networks, leaving nothing behind", NULL,
+     "lodge network stop lan\nlodge network stop lan --force # with guests on it",
+     lodge_options_network_stop, 1, -1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_stop},
+    {"network leases", NETWORKS, "NETWORK", "show who was given which address", NULL,
+     "lodge network leases nat", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_leases},
+    {"events", HOST, "[GUEST]", "show what happened to guests",
+     "Starts, stops, crashes and the like, as the keepers saw them. The last one or two MiB are "
+     "kept until the host restarts.",
+     "lodge events\nlodge events web1 --since 10m\nlodge events --follow --json # an object a line",
+     lodge_options_events, 0, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_events},
+    {"check", HOST, "", "find out what this box can do for guests, and how fast",
+     "Runs a guest of a few instructions on /dev/kvm and counts, rather than believing flags. Exit "
+     "status 0: guests can run, if need be emulated; 6: they can't.",
+     "lodge check\nlodge check --fix # load what is missing, and make it last\nlodge check --json",
+     lodge_options_check, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_check},
+    {"host ksm", HOST, "[on|off|auto|status]", "keep equal pages of guests once, to save memory",
+     "`auto` merges while two guests or more run and memory gets scarce; a keeper sees to it. "
+     "Pages "
+     "that are merged take CPU time to find, and let guests guess what others hold.",
+     "lodge host ksm # what it saves\nlodge host ksm auto", NULL, 0, 1, LODGE_WORD_NONE, FALSE,
+     lodge_cmd_host_ksm},
+    {NULL},
+};
+
+const LodgeCommandRow *
+lodge_commands(void)
+{
+    return rows;
+}

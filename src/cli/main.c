@@ -1,0 +1,230 @@
+#include "config.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/cli.h"
+
+static const LodgeCommandRow *
+find_row(int argc, char **argv, int *out_words)
+{
+    g_autofree char *pair = argc > 2 ? g_strdup_printf("%s %s", argv[1], argv[2]) : NULL;
+    for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
+        if (g_strcmp0(pair, row->name) == 0) {
+            *out_words = 2;
+            return row;
+        }
+        if (g_str_equal(argv[1], row->name)) {
+            *out_words = 1;
+            return row;
+        }
+    }
+    return NULL;
+}
+
+/* The two-word commands that begin with @word; FALSE if there are none. */
+static gboolean
+print_noun_help(const char *word)
+{
+    g_autofree char *prefix = g_strconcat(word, " ", NULL);
+    gboolean found = FALSE;
+    for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
+        if (g_str_has_prefix(row->name, prefix)) {
+            g_autofree char *call = g_strdup_printf("lodge %s %s", row->name, row->arguments);
+            glong gap = 40 - g_utf8_strlen(call, -1);
+            printf("%s%*s%s\n", call, (int)MAX(gap, 1), "", row->summary);
+            found = TRUE;
+        }
+    }
+    return found;
+}
+
+/* Is @word the first of two-word commands? */
+static gboolean
+is_noun(const char *word)
+{
+    g_autofree char *prefix = g_strconcat(word, " ", NULL);
+    const LodgeCommandRow *row = lodge_commands();
+    while (row->name != NULL && !g_str_has_prefix(row->name, prefix)) {
+        row++;
+    }
+    return row->name != NULL;
+}
+
+static gboolean
+refuse_command(int argc, char **argv, GError **error)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    g_autofree char *pair = argc > 2 ? g_strdup_printf("%s %s", argv[1], argv[2]) : NULL;
+    for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
+        g_ptr_array_add(names, (gpointer)row->name);
+    }
+    g_ptr_array_add(names, NULL);
+    const char *const *candidates = (const char *const *)names->pdata;
+    const char *nearest = pair != NULL ? lodge_text_nearest(pair, candidates) : NULL;
+    nearest = nearest != NULL ? nearest : lodge_text_nearest(argv[1], candidates);
+    const char *wrong = pair != NULL && is_noun(argv[1]) ? pair : argv[1];
+    if (nearest != NULL) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "no command “%s” (did you mean “lodge %s”?)", wrong, nearest);
+    }
+    return lodge_error_set(error, LODGE_ERROR_USAGE, "no command “%s” (`lodge --help` lists them)",
+                           wrong);
+}
+
+/* How many of the words are left after parsing; the message shows the right form. */
+static gboolean
+check_words(const LodgeCommandRow *row, int count, GError **error)
+{
+    if (count >= row->least && (row->most < 0 || count <= row->most)) {
+        return TRUE;
+    }
+    return lodge_error_set(error, LODGE_ERROR_USAGE, "%s: write `lodge %s%s%s`",
+                           count < row->least ? "something is missing" : "too many words",
+                           row->name, *row->arguments != '\0' ? " " : "", row->arguments);
+}
+
+/* GOption's own words, with the mend behind them. */
+static gboolean
+explain_option(const LodgeCommandRow *row, GError **error)
+{
+    if (error == NULL || *error == NULL || (*error)->domain != G_OPTION_ERROR) {
+        return FALSE;
+    }
+    g_autofree char *words = g_strdup((*error)->message);
+    g_clear_error(error);
+    return lodge_error_set(error, LODGE_ERROR_USAGE, "%s (`lodge %s --help` shows the options)",
+                           words, row->name);
+}
+
+static gboolean
+run_row(LodgeCli *cli, const LodgeCommandRow *row, int argc, char **argv, GError **error)
+{
+    gboolean help = FALSE;
+    const GOptionEntry shared[] = {
+        {"json", 0, 0, G_OPTION_ARG_NONE, &cli->json, "Print JSON", NULL},
+        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &cli->quiet, "Print no progress", NULL},
+        {"help", 'h', 0, G_OPTION_ARG_NONE, &help, "Show help", NULL},
+        {NULL},
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_option_context_set_help_enabled(context, FALSE);
+    g_option_context_set_strict_posix(context, row->strict);
+    if (row->options != NULL) {
+        g_option_context_add_main_entries(context, row->options, NULL);
+    }
+    g_option_context_add_main_entries(context, shared, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, error)) {
+        return explain_option(row, error);
+    }
+    if (help) {
+        lodge_print_command_help(cli, row);
+        return TRUE;
+    }
+    if (argc > 1 && g_str_equal(argv[1], "--")) {
+        argv++;
+        argc--;
+    }
+    if (!check_words(row, argc - 1, error)) {
+        return FALSE;
+    }
+    cli->store = lodge_store_open(error);
+    return cli->store != NULL && row->run(cli, argc, argv, error);
+}
+
+/* Words that stand for no command of the table. TRUE if it was one. */
+static gboolean
+run_special(const LodgeCli *cli, int argc, char **argv)
+{
+    const char *word = argc > 1 ? argv[1] : "--help";
+    const char *second = argc > 2 ? argv[2] : NULL;
+    if (g_str_equal(word, "--version") || g_str_equal(word, "version")) {
+        puts("lodge " LODGE_VERSION);
+    } else if (g_str_equal(word, "__names") && second != NULL) {
+        lodge_print_names(second);
+    } else if (g_str_equal(word, "__man") && second != NULL) {
+        if (g_str_equal(second, "guest")) {
+            lodge_print_man_guest();
+        } else if (g_str_equal(second, "network")) {
+            lodge_print_man_network();
+        } else {
+            lodge_print_man();
+        }
+    } else if (g_str_equal(word, "--help") || g_str_equal(word, "-h") ||
+               (g_str_equal(word, "help") && second == NULL)) {
+        lodge_print_help(cli);
+    } else {
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static gboolean
+dispatch(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    int words = 0;
+    if (run_special(cli, argc, argv)) {
+        return TRUE;
+    }
+    if (g_str_equal(argv[1], "completion")) {
+        return lodge_print_completion(argc > 2 ? argv[2] : "", error);
+    }
+    gboolean asks_help = g_str_equal(argv[1], "help");
+    int shift = asks_help ? 1 : 0;
+    const LodgeCommandRow *row = find_row(argc - shift, argv + shift, &words);
+    if (row != NULL && asks_help) {
+        lodge_print_command_help(cli, row);
+        return TRUE;
+    }
+    if (row != NULL) {
+        argv[words] = argv[0];
+        return run_row(cli, row, argc - words, argv + words, error);
+    }
+    const char *noun = argv[1 + shift];
+    gboolean bare = argc - shift == 2 || g_str_equal(argv[argc - 1], "--help");
+    return (bare && print_noun_help(noun)) || refuse_command(argc - shift, argv + shift, error);
+}
+
+static gboolean
+wants_colour(int fd)
+{
+    const char *refused = g_getenv("NO_COLOR");
+    return isatty(fd) && (refused == NULL || *refused == '\0') &&
+           g_strcmp0(g_getenv("TERM"), "dumb") != 0;
+}
+
+/* The one place where errors are printed. */
+static int
+print_error(const LodgeCli *cli, const GError *error)
+{
+    if (cli->json) {
+        lodge_print_json(json_pack("{s:{s:s, s:s}}", "error", "code", lodge_error_word(error),
+                                   "message", error->message));
+    }
+    g_autofree char *name = lodge_colour(cli->colour_errors, "red", "lodge:");
+    fprintf(stderr, "%s %s\n", name, error->message);
+    return lodge_error_exit_status(error);
+}
+
+int
+main(int argc, char **argv)
+{
+    LodgeCli cli = {.colour_out = wants_colour(STDOUT_FILENO),
+                    .colour_errors = wants_colour(STDERR_FILENO)};
+    g_autoptr(GError) error = NULL;
+    lodge_interrupt_install();
+    int status = EXIT_SUCCESS;
+    if (!dispatch(&cli, argc, argv, &error)) {
+        /* A command may have printed all there is to say, and want only its own exit status. */
+        status = error != NULL ? print_error(&cli, error) : cli.status;
+    }
+    lodge_store_free(cli.store);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fputs("lodge: standard output: it could not be written whole\n", stderr);
+        return EXIT_FAILURE;
+    }
+    return status;
+}

@@ -1,0 +1,351 @@
+#include "config.h"
+
+#include "ops/definition.h"
+
+#include <pwd.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "host/firmware.h"
+#include "image/image.h"
+#include "net/define.h"
+#include "ops/password.h"
+#include "qemu/img.h"
+#include "qemu/qcow2.h"
+
+enum {
+    KEYS_LIMIT_BYTES = 256 << 10,
+    USER_DATA_LIMIT_BYTES = 1 << 20,
+};
+
+typedef struct {
+    const char *option;
+    const char *section;
+    const char *key;
+    const char *value;
+} Setting;
+
+/* What the options set, and where. @settings has room for 16. */
+static gsize
+list_settings(const LodgeCreate *what, Setting *settings)
+{
+    const Setting all[] = {
+        {"--cpus", "guest", "cpus", what->cpus},
+        {"--memory", "guest", "memory", what->memory},
+        {"--firmware", "guest", "firmware", what->firmware},
+        {"--accel", "guest", "accel", what->accel},
+        {"--user", "guest", "user", what->user},
+        {"--description", "guest", "description", what->description},
+        {"--os", "guest", "os", what->os},
+        {"--image", "guest", "image", what->image},
+        {"--size", "disk", "size", what->size},
+    };
+    gsize count = 0;
+    for (gsize i = 0; i < G_N_ELEMENTS(all); i++) {
+        if (all[i].value != NULL) {
+            settings[count++] = all[i];
+        }
+    }
+    return count;
+}
+
+static const LodgeKey *
+key_of(const Setting *setting)
+{
+    const LodgeSection *section = lodge_section_find(lodge_guest_sections(), setting->section);
+    return lodge_section_key(section, setting->key);
+}
+
+gboolean
+definition_check(const LodgeCreate *what, GError **error)
+{
+    Setting settings[16];
+    gsize count = list_settings(what, settings);
+    guint sources = (what->os != NULL) + (what->image != NULL) + (what->disk != NULL);
+    if (!lodge_name_check("guest", what->name, error)) {
+        return FALSE;
+    }
+    if (sources != 1) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "say what runs in %s: one of --os NAME (`lodge image list` shows "
+                               "them), --image NAME or --disk FILE",
+                               what->name);
+    }
+    for (gsize i = 0; i < count; i++) {
+        if (!lodge_schema_value(key_of(&settings[i]), settings[i].value, NULL, error)) {
+            return lodge_error_prefix(error, "%s", settings[i].option);
+        }
+    }
+    for (gsize i = 0; what->forwards != NULL && what->forwards[i] != NULL; i++) {
+        g_autoptr(GPtrArray) parsed = lodge_forwards_parse(what->forwards[i], error);
+        if (parsed == NULL) {
+            return lodge_error_prefix(error, "--forward");
+        }
+    }
+    return TRUE;
+}
+
+static void
+set(GKeyFile *file, const char *group, const char *key, const char *value)
+{
+    if (value != NULL) {
+        g_key_file_set_string(file, group, key, value);
+    }
+}
+
+static void
+set_choice(GKeyFile *file, const char *group, const char *key, int value)
+{
+    const LodgeSection *section = lodge_section_find(lodge_guest_sections(), group);
+    g_autofree char *word = lodge_key_choice_word(lodge_section_key(section, key), value);
+    set(file, group, key, word);
+}
+
+static void
+set_from_image(GKeyFile *file, const Definition *definition, const LodgeImage *image)
+{
+    g_autofree char *cpus = g_strdup_printf("%u", image->cpus);
+    g_autofree char *memory = lodge_size_format(image->memory_bytes);
+    set(file, "guest", "image", image->name);
+    set(file, "guest", "user", image->user);
+    set(file, "guest", "cpus", cpus);
+    set(file, "guest", "memory", memory);
+    set(file, "guest", "agent", image->agent ? "yes" : "no");
+    set_choice(file, "guest", "provision", image->provision);
+    if (image->uefi_only) {
+        set(file, "guest", "firmware", "uefi");
+    }
+    gboolean wants_uefi = g_strcmp0(definition->what->firmware, "uefi") == 0;
+    if (image->kernel != NULL && !wants_uefi) {
+        const LodgeStore *store = definition->store;
+        g_autofree char *kernel = lodge_store_image_path(store, image->name, image->kernel);
+        g_autofree char *initrd = image->initrd != NULL
+                                      ? lodge_store_image_path(store, image->name, image->initrd)
+                                      : NULL;
+        set(file, "guest", "kernel", kernel);
+        set(file, "guest", "initrd", initrd);
+        set(file, "guest", "kernel-arguments", image->kernel_arguments);
+    }
+}
+
+static void
+set_disk(GKeyFile *file, const Definition *definition, const LodgeImage *image)
+{
+    if (image != NULL) {
+        guint64 size_bytes = image->size_bytes;
+        if (definition->what->size != NULL) {
+            lodge_size_parse(definition->what->size, &size_bytes, NULL);
+        }
+        g_autofree char *size = lodge_size_format(size_bytes);
+        set(file, "disk root", "file", "root.qcow2");
+        set(file, "disk root", "size", size);
+        return;
+    }
+    g_autofree char *path = g_canonicalize_filename(definition->what->disk, NULL);
+    set(file, "disk root", "file", path);
+    /* Seen once, here, while the file is its owner's; from now on the definition says it. */
+    set(file, "disk root", "format", lodge_qcow2_is(path) ? "qcow2" : "raw");
+}
+
+/* The addresses that the guest will have, reserved from now on. */
+static gboolean
+set_addresses(GKeyFile *file, const Definition *definition, const char *mac, GError **error)
+{
+    const LodgeCreate *what = definition->what;
+    if (g_str_equal(what->network, LODGE_NETWORK_USER)) {
+        return TRUE;
+    }
+    g_autoptr(LodgeNetwork) network = lodge_network_find(definition->store, what->network, error);
+    if (network == NULL) {
+        return FALSE;
+    }
+    LodgePort port = {.guest = (char *)what->name, .nic = (char *)"net", .mac = (char *)mac};
+    g_auto(LodgeNetworkLease) lease = {NULL, NULL};
+    if (!lodge_net_reserve(definition->store, network, &port, &lease, error)) {
+        return FALSE;
+    }
+    if (lease.address4 != NULL) {
+        set(file, "nic net", "address", lease.address4);
+    }
+    if (lease.address6 != NULL) {
+        set(file, "nic net", "address6", lease.address6);
+    }
+    return TRUE;
+}
+
+static char *
+render(const Definition *definition, const LodgeImage *image, GError **error)
+{
+    const LodgeCreate *what = definition->what;
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    Setting settings[16];
+    gsize count = list_settings(what, settings);
+    if (what->os != NULL) {
+        set(file, "guest", "os", what->os);
+    }
+    if (image != NULL) {
+        set_from_image(file, definition, image);
+    }
+    for (gsize i = 0; i < count; i++) {
+        if (g_str_equal(settings[i].section, "guest")) {
+            g_autofree char *value = NULL;
+            if (!lodge_schema_value(key_of(&settings[i]), settings[i].value, &value, error)) {
+                return NULL;
+            }
+            set(file, "guest", settings[i].key, value);
+        }
+    }
+    set_disk(file, definition, image);
+    g_autofree char *mac = lodge_mac_random();
+    set(file, "nic net", "network", what->network != NULL ? what->network : LODGE_NETWORK_USER);
+    set(file, "nic net", "mac", mac);
+    if (what->network != NULL && !set_addresses(file, definition, mac, error)) {
+        return NULL;
+    }
+    if (what->forwards != NULL && what->forwards[0] != NULL) {
+        g_autofree char *forwards = g_strjoinv(" ", (char **)what->forwards);
+        set(file, "nic net", "forward", forwards);
+    }
+    return g_key_file_to_data(file, NULL, NULL);
+}
+
+/* A copy in qcow2, which snapshots need, of the variables that OVMF comes with. */
+static gboolean
+write_firmware(const LodgeGuest *guest, const char *folder, GError **error)
+{
+    if (guest->firmware != LODGE_FIRMWARE_UEFI) {
+        return TRUE;
+    }
+    g_autoptr(LodgeFirmware) firmware = lodge_firmware_find("", FALSE);
+    if (firmware == NULL) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "no UEFI firmware (OVMF) is installed (`lodge check` names the "
+                               "package)");
+    }
+    g_autofree char *path = g_build_filename(folder, "nvram.qcow2", NULL);
+    const LodgeImgConversion conversion = {.source = firmware->vars,
+                                           .source_format = firmware->vars_format,
+                                           .target = path,
+                                           .trusted = TRUE};
+    return lodge_img_convert(&conversion, NULL, error);
+}
+
+static gboolean
+write_seed(const Definition *definition, const LodgeGuest *guest, const LodgeImage *image,
+           const char *folder, GError **error)
+{
+    const LodgeCreate *what = definition->what;
+    g_autofree char *hash = NULL;
+    g_autofree char *user_data = NULL;
+    if (what->password_file != NULL) {
+        hash = lodge_password_hash_file(what->password_file, error);
+        if (hash == NULL) {
+            return FALSE;
+        }
+    }
+    if (what->user_data != NULL) {
+        user_data = lodge_file_read(what->user_data, USER_DATA_LIMIT_BYTES, NULL, error);
+        if (user_data == NULL) {
+            return lodge_error_prefix(error, "--user-data");
+        }
+    }
+    if (guest->provision == LODGE_PROVISION_NONE || image == NULL) {
+        return TRUE; /* nobody inside would read it */
+    }
+    g_autofree char *instance = g_uuid_string_random();
+    const LodgeNic *nic = guest->nics->pdata[0];
+    const char *macs[] = {nic->mac, NULL};
+    LodgeSeed seed = {.kind = (LodgeProvision)guest->provision,
+                      .hostname = guest->name,
+                      .user = guest->user,
+                      .password_hash = hash,
+                      .authorized_keys = (const char *const *)definition->keys,
+                      .groups = image->groups,
+                      .shell = image->shell,
+                      .macs = macs,
+                      .user_data = user_data,
+                      .instance_id = instance};
+    return lodge_seed_write(folder, &seed, error);
+}
+
+gboolean
+definition_write(const Definition *definition, const char *folder, GError **error)
+{
+    const LodgeCreate *what = definition->what;
+    g_autofree char *path = g_build_filename(folder, "guest.conf", NULL);
+    g_autofree char *disk = g_build_filename(folder, "root.qcow2", NULL);
+    g_autoptr(LodgeImage) image = NULL;
+    guint64 size_bytes = 0;
+    if (what->size != NULL && !lodge_size_parse(what->size, &size_bytes, error)) {
+        return FALSE;
+    }
+    if (definition->image_name != NULL) {
+        image = lodge_image_overlay(definition->store, definition->image_name, disk, size_bytes,
+                                    error);
+        if (image == NULL) {
+            return FALSE;
+        }
+    }
+    g_autofree char *text = render(definition, image, error);
+    g_autoptr(LodgeGuest)
+        guest = text != NULL ? lodge_guest_parse(what->name, text, strlen(text), error) : NULL;
+    return guest != NULL &&
+           lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error) &&
+           write_firmware(guest, folder, error) &&
+           write_seed(definition, guest, image, folder, error);
+}
+
+static gboolean
+add_keys_of(GPtrArray *keys, const char *path, GError **error)
+{
+    g_autofree char *text = lodge_file_read(path, KEYS_LIMIT_BYTES, NULL, error);
+    if (text == NULL) {
+        return lodge_error_prefix(error, "SSH key");
+    }
+    if (strstr(text, "PRIVATE KEY") != NULL) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "%s is a private key; give its public half, %s.pub", path, path);
+    }
+    g_auto(GStrv) lines = g_strsplit_set(text, "\r\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        g_strstrip(lines[i]);
+        if (*lines[i] != '\0' && *lines[i] != '#' && g_utf8_validate(lines[i], -1, NULL)) {
+            g_ptr_array_add(keys, g_strdup(lines[i]));
+        }
+    }
+    return TRUE;
+}
+
+/* Under sudo it is the user behind it who will want to log in. */
+static char *
+home_of_caller(void)
+{
+    const char *sudo_user = geteuid() == 0 ? g_getenv("SUDO_USER") : NULL;
+    const struct passwd *entry = sudo_user != NULL ? getpwnam(sudo_user) : NULL;
+    return g_strdup(entry != NULL ? entry->pw_dir : g_get_home_dir());
+}
+
+char **
+definition_keys(const LodgeStore *store, const LodgeCreate *what, GError **error)
+{
+    g_autoptr(GPtrArray) keys = g_ptr_array_new_with_free_func(g_free);
+    char *own = lodge_ssh_key(store, error);
+    if (own == NULL) {
+        return NULL;
+    }
+    g_ptr_array_add(keys, own);
+    for (gsize i = 0; what->ssh_keys != NULL && what->ssh_keys[i] != NULL; i++) {
+        if (!add_keys_of(keys, what->ssh_keys[i], error)) {
+            return NULL;
+        }
+    }
+    static const char *const names[] = {"id_ed25519.pub", "id_ecdsa.pub", "id_rsa.pub"};
+    g_autofree char *home = home_of_caller();
+    for (gsize i = 0; what->ssh_keys == NULL && i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *path = g_build_filename(home, ".ssh", names[i], NULL);
+        add_keys_of(keys, path, NULL);
+    }
+    g_ptr_array_add(keys, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&keys), FALSE);
+}

@@ -1,0 +1,24 @@
+/* From what `create` is told to a guest's folder. Private to this layer. */
+#pragma once
+
+#include <glib.h>
+
+#include "ops/ops.h"
+
+/* What a guest is made with. */
+typedef struct {
+    const LodgeStore *store;
+    const LodgeCreate *what;
+    const char *image_name; /* NULL: none */
+    char **keys;            /* public SSH keys, Lodge's own first */
+} Definition;
+
+/* Check all values as the user wrote them. USAGE errors name the option. Touches nothing. */
+gboolean definition_check(const LodgeCreate *what, GError **error);
+
+/* Write guest.conf, the root disk, the firmware's variables and the seed into @folder. */
+gboolean definition_write(const Definition *definition, const char *folder, GError **error);
+
+/* The keys that shall get in: Lodge's own, then those of the files given, or else of the calling
+ * user. Free with g_strfreev. */
+char **definition_keys(const LodgeStore *store, const LodgeCreate *what, GError **error);

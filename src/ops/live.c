@@ -1,0 +1,232 @@
+#include "config.h"
+
+#include "ops/live.h"
+
+#include <string.h>
+
+#include "base/base.h"
+#include "ops/limit.h"
+#include "ops/disk.h"
+
+enum {
+    MONITOR_TIMEOUT_MS = 5000,
+};
+
+typedef gboolean (*ApplyFunc)(const LiveChange *change, LodgeQmp *qmp, gint64 deadline,
+                              GError **error);
+
+static const LodgeNic *
+find_nic(const LodgeGuest *guest, const char *name, guint *out_index)
+{
+    for (guint i = 0; i < guest->nics->len; i++) {
+        const LodgeNic *nic = guest->nics->pdata[i];
+        if (g_str_equal(nic->name, name)) {
+            *out_index = i;
+            return nic;
+        }
+    }
+    return NULL;
+}
+
+/* Run a command of the human monitor. It has no errors, only words; none means that all went well.
+ */
+static gboolean
+human(LodgeQmp *qmp, gint64 deadline, const char *line, GError **error)
+{
+    g_autoptr(json_t) words = lodge_qmp_ask(qmp, deadline, error, "human-monitor-command", "{s:s}",
+                                            "command-line", line);
+    if (words == NULL) {
+        return FALSE;
+    }
+    g_autofree char *said = lodge_text_last_line(
+        json_string_value(words) != NULL ? json_string_value(words) : "");
+    return *said == '\0' || g_str_has_suffix(said, " removed") ||
+           lodge_error_set(error, LODGE_ERROR_FAILED, "%s", said);
+}
+
+static gboolean
+has_forward(const GPtrArray *forwards, const LodgeForward *wanted)
+{
+    for (guint i = 0; i < forwards->len; i++) {
+        const LodgeForward *other = forwards->pdata[i];
+        if (other->host_port == wanted->host_port && other->guest_port == wanted->guest_port &&
+            other->udp == wanted->udp && g_str_equal(other->address, wanted->address)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* Take away the forwards that went, then add those that came: a port may change hands. */
+static gboolean
+apply_forwards(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    guint index = 0;
+    const LodgeNic *old_nic = find_nic(change->old, change->object, &index);
+    const LodgeNic *nic = find_nic(change->fresh, change->object, &index);
+    const char *old_text = old_nic != NULL && old_nic->forward != NULL ? old_nic->forward : "";
+    g_autoptr(GPtrArray) old = lodge_forwards_parse(old_text, error);
+    g_autoptr(GPtrArray)
+        fresh = lodge_forwards_parse(nic->forward != NULL ? nic->forward : "", error);
+    gboolean fine = old != NULL && fresh != NULL;
+    for (guint i = 0; fine && i < old->len; i++) {
+        const LodgeForward *forward = old->pdata[i];
+        if (!has_forward(fresh, forward)) {
+            g_autofree char *line = g_strdup_printf("hostfwd_remove n%u %s:%s:%u", index,
+                                                    forward->udp ? "udp" : "tcp", forward->address,
+                                                    forward->host_port);
+            fine = human(qmp, deadline, line, error);
+        }
+    }
+    for (guint i = 0; fine && i < fresh->len; i++) {
+        const LodgeForward *forward = fresh->pdata[i];
+        if (!has_forward(old, forward)) {
+            g_autofree char *line = g_strdup_printf("hostfwd_add n%u %s:%s:%u-:%u", index,
+                                                    forward->udp ? "udp" : "tcp", forward->address,
+                                                    forward->host_port, forward->guest_port);
+            fine = human(qmp, deadline, line, error);
+        }
+    }
+    return fine;
+}
+
+/* Is this place for a CPU free? Then plug one in. */
+static gboolean
+plug_cpu(LodgeQmp *qmp, gint64 deadline, const json_t *place, GError **error)
+{
+    g_autoptr(json_t) arguments = json_copy(json_object_get(place, "props"));
+    g_autofree char *id = g_strdup_printf("cpu-%d-%d-%d",
+                                          (int)lodge_json_int(arguments, "socket-id", 0),
+                                          (int)lodge_json_int(arguments, "core-id", 0),
+                                          (int)lodge_json_int(arguments, "thread-id", 0));
+    json_object_set_new(arguments, "driver", json_string(lodge_json_string(place, "type", "")));
+    json_object_set_new(arguments, "id", json_string(id));
+    g_autoptr(json_t)
+        done = lodge_qmp_call(qmp, "device_add", json_incref(arguments), deadline, error);
+    return done != NULL;
+}
+
+static gboolean
+apply_cpus(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    guint now = change->old->cpus;
+    guint wanted = change->fresh->cpus;
+    guint most = MAX(change->old->cpus_max, now);
+    if (wanted < now) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "CPUs can be added to a running guest, not taken away");
+    }
+    if (wanted > most) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "it was started with room for %u CPU%s (cpus-max= makes more)", most,
+                               most == 1 ? "" : "s");
+    }
+    g_autoptr(json_t) places = lodge_qmp_ask(qmp, deadline, error, "query-hotpluggable-cpus", NULL);
+    /* The list runs from the highest place down. */
+    for (gsize i = json_array_size(places); i > 0 && now < wanted; i--) {
+        const json_t *place = json_array_get(places, i - 1);
+        if (json_object_get(place, "qom-path") == NULL) {
+            if (!plug_cpu(qmp, deadline, place, error)) {
+                return FALSE;
+            }
+            now++;
+        }
+    }
+    return places != NULL && (now == wanted || lodge_error_set(error, LODGE_ERROR_FAILED,
+                                                               "QEMU has no place for it"));
+}
+
+static gboolean
+apply_limits(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    const LodgeGuest *guest = change->fresh;
+    for (guint i = 0; i < guest->disks->len; i++) {
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        if (g_str_equal(disk->name, change->object)) {
+            return disk_set_limits(qmp, disk, deadline, error);
+        }
+    }
+    return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "no disk %s", change->object);
+}
+
+/* The session as it will be: with the definition that is to hold. */
+static Session
+session_after(const LiveChange *change)
+{
+    Session after = *change->session;
+    after.guest = (LodgeGuest *)change->fresh;
+    return after;
+}
+
+static gboolean
+apply_memory(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    (void)qmp;
+    (void)deadline;
+    return lodge_memory_set_live(change->session, change->fresh->memory_bytes, error);
+}
+
+static gboolean
+apply_group(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    (void)qmp;
+    (void)deadline;
+    Session after = session_after(change);
+    return lodge_limits_apply(&after, error);
+}
+
+/* Words that concern Lodge alone, or that are read when they matter. */
+static gboolean
+apply_nothing(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    (void)change;
+    (void)qmp;
+    (void)deadline;
+    (void)error;
+    return TRUE;
+}
+
+static const struct {
+    const char *section;
+    const char *key;
+    ApplyFunc apply;
+    gboolean needs_monitor;
+} rows[] = {
+    {"guest", "description", apply_nothing},
+    {"guest", "user", apply_nothing},
+    {"guest", "autostart", apply_nothing},
+    {"guest", "start-order", apply_nothing},
+    {"guest", "start-delay", apply_nothing},
+    {"guest", "on-crash", apply_nothing}, /* the keeper reads it when the guest ends */
+    {"guest", "agent", apply_nothing},
+    {"guest", "cpus", apply_cpus, TRUE},
+    {"guest", "memory", apply_memory},
+    {"limits", "cpu", apply_group},
+    {"limits", "cpu-weight", apply_group},
+    {"limits", "memory-max", apply_group},
+    {"limits", "io-weight", apply_group},
+    {"limits", "pids-max", apply_group},
+    {"nic", "forward", apply_forwards, TRUE},
+    {"disk", "iops", apply_limits, TRUE},
+    {"disk", "iops-read", apply_limits, TRUE},
+    {"disk", "iops-write", apply_limits, TRUE},
+    {"disk", "bytes", apply_limits, TRUE},
+    {"disk", "bytes-read", apply_limits, TRUE},
+    {"disk", "bytes-write", apply_limits, TRUE},
+};
+
+gboolean
+live_apply(const char *section, const char *key, const LiveChange *change, GError **error)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (g_str_equal(rows[i].section, section) && g_str_equal(rows[i].key, key)) {
+            if (!rows[i].needs_monitor) {
+                return rows[i].apply(change, NULL, 0, error);
+            }
+            g_autoptr(LodgeQmp) qmp = session_monitor(change->session, MONITOR_TIMEOUT_MS, error);
+            return qmp != NULL &&
+                   rows[i].apply(change, qmp, lodge_deadline_in(MONITOR_TIMEOUT_MS), error);
+        }
+    }
+    return FALSE;
+}

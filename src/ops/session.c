@@ -1,0 +1,181 @@
+#include "config.h"
+
+#include "ops/session.h"
+
+#include <signal.h>
+
+#include "base/base.h"
+#include "keeper/keeper.h"
+#include "keeper/group.h"
+
+enum {
+    QUIT_TIMEOUT_MS = 3000,
+    END_TIMEOUT_MS = 10000,
+    KEEPER_TIMEOUT_MS = 3000,
+    LOOK_MS = 10,
+};
+
+static Session *
+begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **error)
+{
+    g_autoptr(Session) session = g_new0(Session, 1);
+    session->store = store;
+    session->guest = guest;
+    if (guest == NULL) {
+        return NULL;
+    }
+    const char *name = guest->name;
+    session->job = lodge_job_begin(store, name, verb, error);
+    if (session->job == NULL || !lodge_keeper_ensure(store, name, error)) {
+        return NULL;
+    }
+    session->state = lodge_store_state(store, name);
+    if (!session->state->has_qemu && !session->state->has_keeper) {
+        lodge_limits_remove(store, name); /* of a keeper that was killed */
+    }
+    return g_steal_pointer(&session);
+}
+
+Session *
+session_begin(const LodgeStore *store, const char *name, const char *verb, GError **error)
+{
+    return begin(store, lodge_store_guest(store, name, error), verb, error);
+}
+
+Session *
+session_begin_any(const LodgeStore *store, const char *name, const char *verb, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    LodgeGuest *guest = lodge_store_guest(store, name, &problem);
+    if (guest == NULL && g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INVALID)) {
+        guest = lodge_guest_parse(name, "", 0, NULL);
+    } else if (guest == NULL) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+    }
+    return begin(store, guest, verb, error);
+}
+
+void
+session_end(Session *session)
+{
+    if (session != NULL) {
+        lodge_job_end(session->job);
+        lodge_guest_free(session->guest);
+        lodge_guest_state_free(session->state);
+        g_free(session);
+    }
+}
+
+gboolean
+session_refuse_state(const Session *session, GError **error)
+{
+    return lodge_error_set(error, LODGE_ERROR_BUSY, "guest %s is %s", session->guest->name,
+                           lodge_state_word(session->state->state));
+}
+
+LodgeQmp *
+session_monitor(const Session *session, gint64 timeout_ms, GError **error)
+{
+    const char *name = session->guest->name;
+    if (!session->state->has_qemu) {
+        session_refuse_state(session, error);
+        return NULL;
+    }
+    g_autofree char *path = lodge_store_run_path(session->store, name, "jobs.qmp");
+    LodgeQmp *qmp = lodge_qmp_connect(path, lodge_deadline_in(timeout_ms), error);
+    if (qmp == NULL) {
+        lodge_error_prefix(error, "guest %s: QEMU", name);
+    }
+    return qmp;
+}
+
+/* Wait until the process that holds the lock has ended. */
+static gboolean
+wait_lock(const Session *session, const char *lock, gint64 deadline, GError **error)
+{
+    g_autofree char *path = lodge_store_run_path(session->store, session->guest->name, lock);
+    lodge_autofd fd = lodge_lock_open_holder(path, NULL);
+    return fd < 0 || lodge_wait_fd(fd, POLLIN, deadline, error);
+}
+
+gboolean
+session_wait_end(const Session *session, gint64 deadline, GError **error)
+{
+    /* QEMU first: its end is what the keeper's waits for. */
+    return wait_lock(session, "qemu.lock", deadline, error) &&
+           wait_lock(session, "keeper.lock", deadline, error);
+}
+
+/* Tell the keeper that this end is no crash, whatever QEMU manages to say of it. */
+static gboolean
+mark_killed(const Session *session, GError **error)
+{
+    g_autofree char *marker = lodge_store_run_path(session->store, session->guest->name, "killed");
+    return lodge_file_write(marker, "", 0, 0644, LODGE_WRITE_NO_SYNC, error);
+}
+
+/* By SIGTERM QEMU does what `quit` on the monitor does, without a connection that it must first
+ * greet; by SIGKILL it ends in any case. */
+static gboolean
+end_by(int pid_fd, int signal_number, gint64 timeout_ms, GError **error)
+{
+    return lodge_pid_fd_signal(pid_fd, signal_number, error) &&
+           lodge_wait_fd(pid_fd, POLLIN, lodge_deadline_in(timeout_ms), error);
+}
+
+/* QEMU has ended. A keeper that does not notice is of no more use, and what it would have tidied up
+ * the next start or deletion does. */
+static gboolean
+end_keeper(const Session *session, GError **error)
+{
+    if (wait_lock(session, "keeper.lock", lodge_deadline_in(KEEPER_TIMEOUT_MS), NULL)) {
+        return TRUE;
+    }
+    g_autofree char *path = lodge_store_run_path(session->store, session->guest->name,
+                                                 "keeper.lock");
+    lodge_autofd fd = lodge_lock_open_holder(path, NULL);
+    return (fd < 0 || lodge_pid_fd_signal(fd, SIGKILL, error)) &&
+           wait_lock(session, "keeper.lock", lodge_deadline_in(END_TIMEOUT_MS), error);
+}
+
+/* A keeper that is just starting QEMU is let do so first, or fail: killed in between it would leave
+ * a QEMU whose process id nobody knows. It says nothing of that moment, so it is looked for. */
+static gboolean
+let_start(const Session *session, GError **error)
+{
+    const char *name = session->guest->name;
+    g_autofree char *keeper = lodge_store_run_path(session->store, name, "keeper.lock");
+    g_autofree char *qemu = lodge_store_run_path(session->store, name, "qemu.lock");
+    gint64 deadline = lodge_deadline_in(END_TIMEOUT_MS);
+    while (lodge_lock_is_held(keeper) && !lodge_deadline_passed(deadline)) {
+        lodge_autofd holder = lodge_lock_open_holder(qemu, NULL);
+        if (holder >= 0) {
+            return TRUE;
+        }
+        if (!lodge_wait_for(LOOK_MS, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+gboolean
+session_kill(const Session *session, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    if (!let_start(session, error)) {
+        return FALSE;
+    }
+    g_autofree char *lock = lodge_store_run_path(session->store, session->guest->name, "qemu.lock");
+    lodge_autofd pid_fd = lodge_lock_open_holder(lock, NULL);
+    if (pid_fd >= 0 && !mark_killed(session, error)) {
+        return FALSE;
+    }
+    /* Without a holder it ended just now, or is ending. */
+    gboolean ended = pid_fd < 0 || end_by(pid_fd, SIGTERM, QUIT_TIMEOUT_MS, &problem);
+    if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INTERRUPTED)) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    return (ended || end_by(pid_fd, SIGKILL, END_TIMEOUT_MS, error)) && end_keeper(session, error);
+}

@@ -1,0 +1,49 @@
+/* A verb at work: the guest's definition, its state and the job lock. Private to this layer. */
+#pragma once
+
+#include <glib.h>
+
+#include "base/progress.h"
+#include "qmp/qmp.h"
+#include "store/store.h"
+
+typedef struct {
+    const LodgeStore *store;
+    LodgeGuest *guest;
+    LodgeJob *job;
+    LodgeGuestState *state;
+} Session;
+
+/* Load the definition, take the job lock, see that a running QEMU has a keeper, look at the state.
+ */
+Session *session_begin(const LodgeStore *store, const char *name, const char *verb, GError **error);
+/* The same for verbs that need nothing of the definition: it may be damaged, the guest is there. */
+Session *session_begin_any(const LodgeStore *store, const char *name, const char *verb,
+                           GError **error);
+void session_end(Session *session);
+
+/* Connect to the monitor that belongs to whoever holds the job lock. BUSY if no QEMU runs. */
+LodgeQmp *session_monitor(const Session *session, gint64 timeout_ms, GError **error);
+
+/* Start QEMU if none runs: checks the host's memory, starts the keeper. */
+gboolean session_start(const Session *session, gboolean paused, LodgeProgress *progress,
+                       GError **error);
+
+/* Wait until QEMU, and then its keeper, have ended. */
+gboolean session_wait_end(const Session *session, gint64 deadline, GError **error);
+
+/* Ask the guest to shut down and wait for its end; one that does not run is fine. */
+gboolean session_stop(const Session *session, gint64 timeout_ms, LodgeProgress *progress,
+                      GError **error);
+
+/* Ask QEMU to quit, kill it if it does not answer, wait for the end. */
+gboolean session_kill(const Session *session, GError **error);
+
+/* Remove the guest, killing its QEMU if @force; its run folder goes when the session ends. */
+gboolean session_delete(const Session *session, gboolean force, LodgeProgress *progress,
+                        GError **error);
+
+/* BUSY: "guest web1 is stopped". */
+gboolean session_refuse_state(const Session *session, GError **error);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Session, session_end)
