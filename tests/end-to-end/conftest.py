@@ -1,0 +1,157 @@
+"""End-to-end tests: the real program, real QEMU, real guests.
+
+One store holds the images, built once; each test gets a store of its own that shares them. A test's
+guests are deleted by Lodge at its end, and it fails if anything of them is left, on disk or among
+the processes. LODGE_TEST_IMAGES=FOLDER keeps the images from one run to the next.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from lodge import LONG_S, PROGRAM, Lodge, describe, processes_with
+
+ORDER = ["test_output", "test_bad_input", "test_story"]
+LAST = ["test_debian"]
+TEST_LIMIT_S = 240
+
+
+def pytest_collection_modifyitems(items):
+    """Guests of debian-12 last: its image is built meanwhile."""
+    def rank(item):
+        name = item.path.stem
+        return ORDER.index(name) if name in ORDER else 90 if name in LAST else 50
+    items.sort(key=rank)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "root: needs root")
+    if not PROGRAM.exists():
+        pytest.exit(f"{PROGRAM} is not there: build it first (make)", 2)
+
+
+def pytest_runtest_setup(item):
+    if any(item.iter_markers("root")) and os.geteuid() != 0:
+        pytest.skip("needs root")
+
+
+@pytest.fixture(scope="session")
+def folder():
+    """All that this run writes. Others may look in: QEMU runs as a user of its own."""
+    path = Path(tempfile.mkdtemp(prefix="lodge-e2e-"))
+    path.chmod(0o755)
+    yield path
+    pids = processes_with(f"={path}")
+    lines = describe(pids)
+    for pid in pids:
+        os.kill(pid, 9)
+    shutil.rmtree(path, ignore_errors=True)
+    assert not pids, f"processes outlived the tests:\n{lines}"
+    assert not path.exists(), f"{path} could not be removed"
+
+
+@pytest.fixture(scope="session")
+def images(folder):
+    """The store with the images. debian-12 is built in the background: see `debian_image`."""
+    kept = os.environ.get("LODGE_TEST_IMAGES")
+    lodge = Lodge(kept if kept else folder / "images-store")
+    if not (lodge.folder / "images/tiny").exists():
+        print(lodge("image", "build", "tiny", timeout_s=10 * LONG_S).err)
+    return lodge
+
+
+@pytest.fixture(scope="session", autouse=True)
+def debian_build(request, images):
+    wanted = any(item.path.stem in LAST for item in request.session.items)
+    if not wanted or (images.folder / "images/debian-12").exists():
+        yield None
+        return
+    log = open(images.folder.parent / "debian-build.log", "w+")
+    process = subprocess.Popen(images.argv(["image", "build", "debian-12"]), env=images.env,
+                               stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    process.log = log
+    yield process
+    if process.poll() is None:
+        process.terminate()
+        process.wait(LONG_S)
+    log.close()
+
+
+@pytest.fixture(scope="session")
+def debian_image(images, debian_build):
+    if debian_build is not None:
+        status = debian_build.wait(10 * LONG_S)
+        debian_build.log.seek(0)
+        assert status == 0, f"building debian-12: {debian_build.log.read()}"
+    return images
+
+
+def new_store(folder, images, name):
+    path = Path(tempfile.mkdtemp(prefix=name[:30] + "-", dir=folder))
+    path.chmod(0o755)
+    (path / ".ssh").mkdir()
+    lodge = Lodge(path / "store")
+    lodge.folder.mkdir()
+    lodge.share_images(images)
+    # One key for all: making one takes longer than many a test.
+    if (images.folder / "ssh").exists():
+        shutil.copytree(images.folder / "ssh", lodge.folder / "ssh")
+    return lodge
+
+
+def close(lodge, failed):
+    """Lodge itself cleans up, completely; if the test has failed already, that is not looked at."""
+    try:
+        if not failed:
+            left = lodge.remove()
+            assert not left, "left behind:\n" + "\n".join(left)
+    finally:
+        lodge.destroy()
+        shutil.rmtree(lodge.folder.parent, ignore_errors=True)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    if call.when == "call":
+        item.failed = outcome.get_result().failed
+
+
+@pytest.fixture(autouse=True)
+def alarm(images):
+    """A test that hangs fails, rather than holding up all others."""
+    def on_alarm(number, frame):
+        raise TimeoutError(f"the test took longer than {TEST_LIMIT_S} s")
+    signal.signal(signal.SIGALRM, on_alarm)
+    signal.alarm(TEST_LIMIT_S)
+    yield
+    signal.alarm(0)
+
+
+@pytest.fixture
+def lodge(request, folder, images):
+    """A store of the test's own."""
+    store = new_store(folder, images, request.node.name.split("[")[0])
+    yield store
+    close(store, getattr(request.node, "failed", True))
+
+
+@pytest.fixture(scope="module")
+def shared(request, folder, images):
+    """A store for a module's tests together."""
+    store = new_store(folder, images, request.module.__name__)
+    yield store
+    close(store, False)
+
+
+@pytest.fixture
+def switches(tmp_path_factory, folder):
+    """A folder for the front of PATH, where tests put programs that wait or fail."""
+    path = Path(tempfile.mkdtemp(prefix="path-", dir=folder))
+    path.chmod(0o755)
+    return path
