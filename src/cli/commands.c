@@ -172,8 +172,9 @@ static const LodgeCommandRow rows[] = {
     {"cdrom", DISKS, "GUEST insert FILE|eject|list", "change the disc in a guest's CD drive",
      "The definition changes too. A guest without a drive gets one: at its next start, or at once "
      "with --bus scsi.",
-     "lodge cdrom web1 insert /srv/iso/debian.iso\nlodge cdrom web1 eject\n"
-     "lodge start web1 --boot-once cdrom # start from it this once",
+     "lodge cdrom web1 insert /srv/iso/debian.iso # boot from it: lodge start web1 --boot-once "
+     "cdrom\n"
+     "lodge cdrom web1 eject",
      lodge_options_cdrom, 1, 3, LODGE_WORD_GUEST, FALSE, lodge_cmd_cdrom},
     {"usb list", DISKS, "", "show this host's USB devices and who has them", NULL,
      "lodge usb list\nlodge usb list --json", NULL, 0, 0, LODGE_WORD_NONE, FALSE,

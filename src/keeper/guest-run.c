@@ -535,7 +535,7 @@ on_event(Keeper *keeper, const json_t *event)
         enter(keeper, LODGE_STATE_RUNNING, "resumed", NULL);
     } else if (g_str_equal(name, "RESET")) {
         lodge_event_append(keeper->store, keeper->name, "reset", NULL);
-    } else if (g_str_equal(name, "POWERDOWN")) {
+    } else if (g_str_equal(name, "POWERDOWN") && keeper->state != LODGE_STATE_STOPPING) {
         enter(keeper, LODGE_STATE_STOPPING, "asked-to-stop", NULL);
     } else if (g_str_equal(name, "GUEST_PANICKED")) {
         on_panic(keeper);

@@ -9,6 +9,7 @@
 enum {
     MONITOR_TIMEOUT_MS = 5000,
     AGENT_TIMEOUT_MS = 3000,
+    PRESS_AGAIN_MS = 5000,
 };
 
 /* Ask by the agent where it is there; FALSE, with no error, if it could not be asked. */
@@ -53,13 +54,33 @@ ask(const Session *session, gint64 timeout_ms, GError **error)
     return FALSE;
 }
 
-/* Wait for the end of a guest that was asked. TIMEOUT says what to do next. */
+/* Wait for the end of a guest that was asked. The power button is pressed again now and then: a
+ * press that comes while the guest still boots, before anything in it listens, is lost. */
+static gboolean
+wait_pressing(const Session *session, gint64 deadline, GError **error)
+{
+    for (;;) {
+        g_autoptr(GError) problem = NULL;
+        gint64 next = MIN(deadline, lodge_deadline_in(PRESS_AGAIN_MS));
+        if (session_wait_end(session, next, &problem)) {
+            return TRUE;
+        }
+        if (next == deadline || !g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT)) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return FALSE;
+        }
+        /* what fails here ends in the wait */
+        run_monitor(session, "system_powerdown", MONITOR_TIMEOUT_MS, NULL);
+    }
+}
+
+/* TIMEOUT says what to do next. */
 static gboolean
 await(const Session *session, gint64 timeout_ms, gint64 deadline, GError **error)
 {
     const char *name = session->guest->name;
     g_autoptr(GError) problem = NULL;
-    if (session_wait_end(session, deadline, &problem)) {
+    if (wait_pressing(session, deadline, &problem)) {
         return TRUE;
     }
     if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT)) {
