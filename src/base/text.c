@@ -103,21 +103,31 @@ lodge_text_suggestion(const char *word, const char *const *candidates)
     return nearest != NULL ? g_strdup_printf(" (did you mean “%s”?)", nearest) : g_strdup("");
 }
 
+/* Free of C0, DEL and C1 (in UTF-8: 0xc2 and a byte below 0xa0): a terminal may obey any of them.
+ */
+static gboolean
+is_printable(const char *text)
+{
+    gboolean ascii = TRUE;
+    for (const guchar *c = (const guchar *)text; *c != '\0'; c++) {
+        if (*c < 0x20 || *c == 0x7f || (*c == 0xc2 && c[1] < 0xa0)) {
+            return FALSE;
+        }
+        ascii = ascii && *c < 0x80;
+    }
+    return ascii || g_utf8_validate(text, -1, NULL);
+}
+
 char *
 lodge_text_printable(const char *text)
 {
-    const char *plain = text;
-    while (g_ascii_isprint(*plain)) {
-        plain++;
-    }
-    if (*plain == '\0') {
+    if (is_printable(text)) {
         return g_strdup(text);
     }
     g_autofree char *valid = g_utf8_make_valid(text, -1);
     GString *copy = g_string_sized_new(strlen(valid));
     for (const char *c = valid; *c != '\0'; c = g_utf8_next_char(c)) {
         gunichar character = g_utf8_get_char(c);
-        /* C0, DEL and C1: a terminal may obey any of them. */
         gboolean controls = character < 0x20 || (character >= 0x7f && character <= 0x9f);
         g_string_append_unichar(copy, controls ? '?' : character);
     }

@@ -13,11 +13,9 @@ const GOptionEntry lodge_options_list[] = {
 
 /* A definition that can't be read does not hide its guest, nor the others. */
 static void
-add_row(LodgeTable *table, const LodgeCli *cli, const char *name)
+add_row(LodgeTable *table, const LodgeCli *cli, const char *name, const LodgeGuestState *state)
 {
-    g_autoptr(GError) error = NULL;
-    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, &error);
-    g_autoptr(LodgeGuestState) state = lodge_store_state(cli->store, name);
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, NULL);
     g_autofree char *state_text = lodge_view_state(state);
     g_autofree char *uptime = lodge_view_uptime(state);
     if (guest == NULL) {
@@ -38,11 +36,10 @@ add_row(LodgeTable *table, const LodgeCli *cli, const char *name)
 }
 
 static json_t *
-item(const LodgeCli *cli, const char *name)
+item(const LodgeCli *cli, const char *name, const LodgeGuestState *state)
 {
     g_autoptr(GError) error = NULL;
     g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, &error);
-    g_autoptr(LodgeGuestState) state = lodge_store_state(cli->store, name);
     if (guest != NULL) {
         return lodge_view_json(guest, state, cli->store);
     }
@@ -60,28 +57,31 @@ lodge_cmd_list(LodgeCli *cli, int argc, char **argv, GError **error)
     if (names == NULL) {
         return FALSE;
     }
+    if (option_names && !cli->json) {
+        for (gsize i = 0; names[i] != NULL; i++) {
+            puts(names[i]);
+        }
+        return TRUE;
+    }
+    g_autoptr(GPtrArray) states = lodge_store_states(cli->store, (const char *const *)names);
     if (cli->json) {
         json_t *list = json_array();
         for (gsize i = 0; names[i] != NULL; i++) {
-            json_array_append_new(list, item(cli, names[i]));
+            json_array_append_new(list, item(cli, names[i], states->pdata[i]));
         }
         lodge_print_json(list);
+        return TRUE;
+    }
+    if (names[0] == NULL) {
+        lodge_say(cli, "No guests yet. Make one: lodge create web1 --os debian-12");
         return TRUE;
     }
     static const char *const titles[] = {"NAME", "STATE",  "OS",   "CPUS>", "MEMORY>",
                                          "SSH>", "UPTIME", "NOTE", NULL};
     g_autoptr(LodgeTable) table = lodge_table_new(titles);
     for (gsize i = 0; names[i] != NULL; i++) {
-        if (option_names) {
-            puts(names[i]);
-        } else {
-            add_row(table, cli, names[i]);
-        }
+        add_row(table, cli, names[i], states->pdata[i]);
     }
-    if (!option_names && names[0] != NULL) {
-        lodge_table_print(table, cli);
-    } else if (names[0] == NULL) {
-        lodge_say(cli, "No guests yet. Make one: lodge create web1 --os debian-12");
-    }
+    lodge_table_print(table, cli);
     return TRUE;
 }

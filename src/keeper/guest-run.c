@@ -178,6 +178,8 @@ keeper_free(Keeper *keeper)
     if (keeper == NULL) {
         return;
     }
+    /* First: commands wait for it, and the kernel takes its time over closing an inotify. */
+    lodge_fd_clear(&keeper->keeper_lock);
     if (keeper->watch != NULL) {
         drop_qmp(keeper);
     }
@@ -185,7 +187,6 @@ keeper_free(Keeper *keeper)
     lodge_fd_clear(&keeper->report_fd);
     lodge_fd_clear(&keeper->qemu_pid_fd);
     lodge_fd_clear(&keeper->port_reservation);
-    lodge_fd_clear(&keeper->keeper_lock);
     g_clear_pointer(&keeper->loop, g_main_loop_unref);
     g_free(keeper->run_folder);
     g_free(keeper->reason);

@@ -394,6 +394,40 @@ lodge_schema_check(const LodgeSection *sections, const LodgeKeyFile *file, GErro
     return TRUE;
 }
 
+/* Most defaults are what a fresh object holds already: `list` of a thousand guests feels the rest.
+ */
+static gboolean
+falls_back_to_zero(const LodgeKey *key)
+{
+    switch (key->type) {
+    case LODGE_TYPE_COUNT:
+    case LODGE_TYPE_SIZE:
+        return g_str_equal(key->fallback, "0");
+    case LODGE_TYPE_PERCENT:
+        return g_str_equal(key->fallback, "0%");
+    case LODGE_TYPE_BOOL:
+        return g_str_equal(key->fallback, "no");
+    case LODGE_TYPE_CHOICE: {
+        gsize length = strlen(key->fallback);
+        return strncmp(key->choices, key->fallback, length) == 0 &&
+               (key->choices[length] == '|' || key->choices[length] == '\0');
+    }
+    default:
+        return FALSE;
+    }
+}
+
+/* @object was zeroed when it was made. */
+static void
+fall_back(const LodgeKey *key, gpointer object)
+{
+    Value parsed = {0};
+    if (key->fallback != NULL && !falls_back_to_zero(key) &&
+        parse_value(key, key->fallback, &parsed, NULL)) {
+        store(key, object, &parsed);
+    }
+}
+
 gboolean
 lodge_schema_fill(const LodgeSection *section, const LodgeKeyFile *file, const char *group,
                   gpointer object, GError **error)
@@ -420,11 +454,8 @@ lodge_schema_fill(const LodgeSection *section, const LodgeKeyFile *file, const c
         store(key, object, &parsed);
     }
     for (gsize i = 0; i < section->key_count; i++) {
-        const LodgeKey *key = &section->keys[i];
-        Value parsed = {0};
-        if (!written[i] && key->fallback != NULL &&
-            parse_value(key, key->fallback, &parsed, NULL)) {
-            store(key, object, &parsed);
+        if (!written[i]) {
+            fall_back(&section->keys[i], object);
         }
     }
     return TRUE;

@@ -2,6 +2,8 @@
 
 #include "store/state.h"
 
+#include <string.h>
+
 #include "base/base.h"
 #include "store/store.h"
 
@@ -84,35 +86,64 @@ add_job(const LodgeStore *store, const char *guest, LodgeGuestState *state)
     state->job_pid = (pid_t)lodge_json_int(job, "pid", 0);
 }
 
-LodgeGuestState *
-lodge_store_state(const LodgeStore *store, const char *guest)
+/* What the run folder of a guest tells. */
+static void
+read_run(const LodgeStore *store, const char *guest, LodgeGuestState *state)
+{
+    state->has_qemu = is_held(store, guest, "qemu.lock");
+    state->has_keeper = is_held(store, guest, "keeper.lock");
+    g_autofree char *path = lodge_store_run_path(store, guest, "state.json");
+    g_autoptr(json_t) value = lodge_json_read(path, STATE_LIMIT_BYTES, NULL);
+    LodgeState published = LODGE_STATE_STOPPED;
+    lodge_state_from_word(lodge_json_string(value, "state", ""), &published);
+    state->state = believable(published, state->has_qemu, state->has_keeper);
+    state->reason = g_strdup(lodge_json_string(value, "reason", NULL));
+    if (state->has_qemu) {
+        state->qemu_pid = (pid_t)lodge_json_int(value, "pid", 0);
+        state->started_ms = lodge_json_int(value, "started_ms", 0);
+        state->agent = lodge_json_bool(value, "agent", FALSE);
+        state->ssh_port = (guint)lodge_json_int(value, "ssh_port", 0);
+        state->ssh_host = g_strdup(lodge_json_string(value, "ssh_host", NULL));
+        state->is_kvm = lodge_json_bool(value, "kvm", FALSE);
+    }
+    add_job(store, guest, state);
+}
+
+static LodgeGuestState *
+look(const LodgeStore *store, const char *guest, gboolean has_run)
 {
     LodgeGuestState *state = g_new0(LodgeGuestState, 1);
-    g_autofree char *folder = lodge_store_run_path(store, guest, NULL);
     g_autofree char *marker = lodge_store_guest_path(store, guest, "creating");
     gboolean unfinished = g_file_test(marker, G_FILE_TEST_EXISTS);
-    if (g_file_test(folder, G_FILE_TEST_IS_DIR)) {
-        state->has_qemu = is_held(store, guest, "qemu.lock");
-        state->has_keeper = is_held(store, guest, "keeper.lock");
-        g_autofree char *path = lodge_store_run_path(store, guest, "state.json");
-        g_autoptr(json_t) value = lodge_json_read(path, STATE_LIMIT_BYTES, NULL);
-        LodgeState published = LODGE_STATE_STOPPED;
-        lodge_state_from_word(lodge_json_string(value, "state", ""), &published);
-        state->state = believable(published, state->has_qemu, state->has_keeper);
-        const char *reason = lodge_json_string(value, "reason", NULL);
-        state->reason = g_strdup(reason);
-        if (state->has_qemu) {
-            state->qemu_pid = (pid_t)lodge_json_int(value, "pid", 0);
-            state->started_ms = lodge_json_int(value, "started_ms", 0);
-            state->agent = lodge_json_bool(value, "agent", FALSE);
-            state->ssh_port = (guint)lodge_json_int(value, "ssh_port", 0);
-            state->ssh_host = g_strdup(lodge_json_string(value, "ssh_host", NULL));
-            state->is_kvm = lodge_json_bool(value, "kvm", FALSE);
-        }
-        add_job(store, guest, state);
+    if (has_run) {
+        read_run(store, guest, state);
     }
     if (unfinished) {
         state->state = LODGE_STATE_CREATING;
     }
     return state;
+}
+
+LodgeGuestState *
+lodge_store_state(const LodgeStore *store, const char *guest)
+{
+    g_autofree char *folder = lodge_store_run_path(store, guest, NULL);
+    return look(store, guest, g_file_test(folder, G_FILE_TEST_IS_DIR));
+}
+
+GPtrArray *
+lodge_store_states(const LodgeStore *store, const char *const *guests)
+{
+    GPtrArray *states = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_guest_state_free);
+    g_autofree char *folder = g_build_filename(store->run, "guests", NULL);
+    g_auto(GStrv) running = lodge_dir_names(folder, NULL);
+    char **run = running;
+    for (gsize i = 0; guests[i] != NULL; i++) {
+        while (run != NULL && *run != NULL && strcmp(*run, guests[i]) < 0) {
+            run++;
+        }
+        gboolean has_run = run != NULL && *run != NULL && g_str_equal(*run, guests[i]);
+        g_ptr_array_add(states, look(store, guests[i], has_run));
+    }
+    return states;
 }

@@ -91,6 +91,9 @@ void lodge_job_sweep(const LodgeStore *store);
 
 /* Look at what the keeper published and which locks are held; asks no process, so it can't wait. */
 LodgeGuestState *lodge_store_state(const LodgeStore *store, const char *guest);
+/* The same for @guests, sorted by name as lodge_store_guests() gives them, in their order; quicker,
+ * because those that have nothing running are told by one look. Free with g_ptr_array_unref. */
+GPtrArray *lodge_store_states(const LodgeStore *store, const char *const *guests);
 
 /* Append a line to <run>/events.jsonl: time, guest, event and @details (stolen; may be NULL).
  * Failure is ignored: an event is news, not state. */
