@@ -31,10 +31,13 @@ static const char *const kind_folders[] = {
 static const char *const kind_words[] = {
     [LODGE_STORE_GUESTS] = "guest", [LODGE_STORE_IMAGES] = "image"};
 
-/* Lock files stand beside the folders, ".new-NAME.lock", so that a folder's content is its own. */
+/* Lock files stand beside the folders, ".new-NAME.lock", so that a folder's content is its own. A
+ * lock may be there alone: @entry is the one or the other. */
 static void
-sweep_one(const char *parent, const char *name)
+sweep_one(const char *parent, const char *entry)
 {
+    gsize length = strlen(entry) - (g_str_has_suffix(entry, ".lock") ? strlen(".lock") : 0);
+    g_autofree char *name = g_strndup(entry, length);
     g_autofree char *path = g_build_filename(parent, name, NULL);
     g_autofree char *lock_path = g_strconcat(path, ".lock", NULL);
     lodge_autofd lock_fd = lodge_lock_take(lock_path, NULL);
@@ -49,8 +52,7 @@ sweep(const char *parent)
 {
     g_autoptr(GDir) folder = g_dir_open(parent, 0, NULL);
     for (const char *name; folder != NULL && (name = g_dir_read_name(folder)) != NULL;) {
-        gboolean ours = g_str_has_prefix(name, ".new-") || g_str_has_prefix(name, ".gone-");
-        if (ours && !g_str_has_suffix(name, ".lock")) {
+        if (g_str_has_prefix(name, ".new-") || g_str_has_prefix(name, ".gone-")) {
             sweep_one(parent, name);
         }
     }

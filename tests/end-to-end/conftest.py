@@ -1,10 +1,13 @@
 """End-to-end tests: the real program, real QEMU, real guests.
 
-One store holds the images, built once; each test gets a store of its own that shares them. A test's
-guests are deleted by Lodge at its end, and it fails if anything of them is left, on disk or among
-the processes. LODGE_TEST_IMAGES=FOLDER keeps the images from one run to the next.
+One store holds the images, built once by whichever worker comes first; each test gets a store of its
+own that shares them. A test's guests are deleted by Lodge at its end, and it fails if anything of them
+is left, on disk or among the processes. LODGE_TEST_IMAGES=FOLDER keeps the images from one run to the
+next.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -14,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from lodge import LONG_S, PROGRAM, Lodge, describe, processes_with
+from lodge import LONG_S, PROGRAM, Lodge, describe, processes_with, wait_until
 
 ORDER = ["test_output", "test_bad_input", "test_story"]
 LAST = ["test_debian"]
@@ -33,6 +36,18 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "root: needs root")
     if not PROGRAM.exists():
         pytest.exit(f"{PROGRAM} is not there: build it first (make)", 2)
+    if "LODGE_TEST_IMAGES" not in os.environ:  # the first process: workers inherit it
+        config.own_images = Path(tempfile.mkdtemp(prefix="lodge-e2e-images-"))
+        config.own_images.chmod(0o755)
+        os.environ["LODGE_TEST_IMAGES"] = str(config.own_images / "store")
+
+
+def pytest_unconfigure(config):
+    own = getattr(config, "own_images", None)
+    if own is not None:
+        for pid in processes_with(f"LODGE_DIR={own}"):
+            os.kill(pid, 9)
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def pytest_runtest_setup(item):
@@ -55,39 +70,44 @@ def folder():
     assert not path.exists(), f"{path} could not be removed"
 
 
+@contextlib.contextmanager
+def alone(folder):
+    """One worker at a time."""
+    with open(folder / "tests.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
-def images(folder):
+def images(request):
     """The store with the images. debian-12 is built in the background: see `debian_image`."""
-    kept = os.environ.get("LODGE_TEST_IMAGES")
-    lodge = Lodge(kept if kept else folder / "images-store")
-    if not (lodge.folder / "images/tiny").exists():
-        print(lodge("image", "build", "tiny", timeout_s=10 * LONG_S).err)
+    lodge = Lodge(os.environ["LODGE_TEST_IMAGES"])
+    lodge.folder.mkdir(parents=True, exist_ok=True)
+    with alone(lodge.folder):
+        if not (lodge.folder / "images/tiny").exists():
+            print(lodge("image", "build", "tiny", timeout_s=10 * LONG_S).err)
+        wanted = any(item.path.stem in LAST for item in request.session.items)
+        began = (lodge.folder / "debian-build.log").exists()
+        if wanted and not began and not (lodge.folder / "images/debian-12").exists():
+            build_debian(lodge)
     return lodge
 
 
-@pytest.fixture(scope="session", autouse=True)
-def debian_build(request, images):
-    wanted = any(item.path.stem in LAST for item in request.session.items)
-    if not wanted or (images.folder / "images/debian-12").exists():
-        yield None
-        return
-    log = open(images.folder.parent / "debian-build.log", "w+")
-    process = subprocess.Popen(images.argv(["image", "build", "debian-12"]), env=images.env,
-                               stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    process.log = log
-    yield process
-    if process.poll() is None:
-        process.terminate()
-        process.wait(LONG_S)
-    log.close()
+def build_debian(lodge):
+    log = lodge.folder / "debian-build.log"
+    script = '"$@" >>"$log" 2>&1; echo $? >"$log.status"'
+    log.touch()
+    subprocess.Popen(["sh", "-c", script, "sh", *lodge.argv(["image", "build", "debian-12"])],
+                     env={**lodge.env, "log": str(log)}, stdin=subprocess.DEVNULL,
+                     start_new_session=True)
 
 
 @pytest.fixture(scope="session")
-def debian_image(images, debian_build):
-    if debian_build is not None:
-        status = debian_build.wait(10 * LONG_S)
-        debian_build.log.seek(0)
-        assert status == 0, f"building debian-12: {debian_build.log.read()}"
+def debian_image(images):
+    log, status = images.folder / "debian-build.log", images.folder / "debian-build.log.status"
+    if log.exists():
+        wait_until(lambda: status.exists() and status.read_text(), 10 * LONG_S, "debian-12 is built")
+        assert status.read_text() == "0\n", f"building debian-12: {log.read_text()}"
     return images
 
 

@@ -96,7 +96,9 @@ test_abandoned_is_swept(void)
     g_autofree char *folder = g_build_filename(store->root, "guests/.new-dead", NULL);
     g_autofree char *file = g_build_filename(folder, "root.qcow2", NULL);
     g_assert_true(lodge_dir_make(folder, 0700, NULL));
+    g_autofree char *lock = g_build_filename(store->root, "guests/.gone-dead-1.lock", NULL);
     g_assert_true(lodge_file_write(file, "x", 1, 0600, LODGE_WRITE_NO_SYNC, NULL));
+    g_assert_true(lodge_file_write(lock, "", 0, 0600, LODGE_WRITE_NO_SYNC, NULL));
     make_guest("alive", "[guest]\n");
     g_assert_false(g_file_test(folder, G_FILE_TEST_EXISTS));
     g_assert_cmpuint(count_hidden("guests"), ==, 0);
