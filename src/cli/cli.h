@@ -144,6 +144,9 @@ gboolean lodge_cmd_network_set(LodgeCli *cli, int argc, char **argv, GError **er
 gboolean lodge_cmd_network_delete(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_start(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_stop(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_network_bridge(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_network_unbridge(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_network_confirm(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_leases(LodgeCli *cli, int argc, char **argv, GError **error);
 
 /* Option values live where GOption can reach them: in statics beside their commands. */
@@ -176,5 +179,8 @@ extern const GOptionEntry lodge_options_usb_storage[];
 extern const GOptionEntry lodge_options_image_import[];
 extern const GOptionEntry lodge_options_network_create[];
 extern const GOptionEntry lodge_options_network_stop[];
+extern const GOptionEntry lodge_options_network_bridge[];
+extern const GOptionEntry lodge_options_network_unbridge[];
+extern const GOptionEntry lodge_options_network_confirm[];
 extern const GOptionEntry lodge_options_yes[];
 extern gboolean lodge_option_yes;

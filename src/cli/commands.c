@@ -242,6 +242,26 @@ static const LodgeCommandRow rows[] = {
      lodge_options_network_stop, 1, -1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_stop},
     {"network leases", NETWORKS, "NETWORK", "show who was given which address", NULL,
      "lodge network leases nat", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_leases},
+    {"network bridge", NETWORKS, "INTERFACE", "make the host's interface a port of a new bridge",
+     "Guests on the bridge are on the host's own segment. Addresses, routes, neighbours and MAC "
+     "move "
+     "to the bridge in one message to the kernel, so that connections live on, also the one you "
+     "sit "
+     "at. A process of its own undoes everything unless `lodge network confirm` comes in time.",
+     "lodge network bridge eth0 --dry-run # only say what would be done\n"
+     "lodge network bridge eth0\n"
+     "lodge network bridge eno1 --name lan0 --confirm-within 120 --yes",
+     lodge_options_network_bridge, 1, 1, LODGE_WORD_NONE, FALSE, lodge_cmd_network_bridge},
+    {"network unbridge", NETWORKS, "BRIDGE", "give the host's interface back what its bridge has",
+     "The way back from `lodge network bridge`, likewise to be confirmed. Guests must have left "
+     "the "
+     "bridge.",
+     "lodge network unbridge br0", lodge_options_network_unbridge, 1, 1, LODGE_WORD_NONE, FALSE,
+     lodge_cmd_network_unbridge},
+    {"network confirm", NETWORKS, "", "keep the change of the host's network that waits",
+     "Without it `network bridge` and `network unbridge` are undone when their time is over.",
+     "lodge network confirm\nlodge network confirm --undo # do not wait for the end of its time",
+     lodge_options_network_confirm, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_network_confirm},
     {"events", HOST, "[GUEST]", "show what happened to guests",
      "Starts, stops, crashes and the like, as the keepers saw them. The last one or two MiB are "
      "kept until the host restarts.",

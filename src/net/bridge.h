@@ -5,7 +5,7 @@
 #include "net/net.h"
 
 typedef struct {
-    const char *uplink; /* "eth0" */
+    const char *uplink; /* "eth0"; NULL: the way back, @bridge's only port gets all */
     const char *bridge; /* "br0" */
     gint64 confirm_within_ms;
 } LodgeBridgeRequest;
@@ -15,30 +15,45 @@ typedef struct {
 gboolean lodge_bridge_preflight(LodgeNet *net, const char *uplink, const char *bridge,
                                 GError **error);
 
-/* What would be done, a line each, in order. Free with g_strfreev. Changes nothing. */
-char **lodge_bridge_plan(LodgeNet *net, const LodgeBridgeRequest *request, GError **error);
+/* What a change would move, and how. */
+typedef struct {
+    char *uplink;
+    char **addresses; /* "192.0.2.2/24" */
+    char **routes;    /* "default via 192.0.2.1", "198.51.100.0/24 via 192.0.2.1" */
+    char **steps;     /* each message to the kernel in words, in order */
+} LodgeBridgePlan;
+
+/* Look, and change nothing. The errors of lodge_bridge_change(). */
+LodgeBridgePlan *lodge_bridge_plan(LodgeNet *net, const LodgeBridgeRequest *request,
+                                   GError **error);
+void lodge_bridge_plan_free(LodgeBridgePlan *plan);
 
 /* Do it. From then on the watchdog, a process of its own, undoes it unless lodge_bridge_confirm()
- * comes in time. On error everything is as it was. BUSY if another change is unconfirmed. */
-gboolean lodge_bridge_convert(LodgeNet *net, const LodgeBridgeRequest *request, GError **error);
+ * comes in time. On error everything is as it was. BUSY if another change is unconfirmed, or if
+ * guests are on a bridge that shall go; the errors of lodge_bridge_preflight(). */
+gboolean lodge_bridge_change(LodgeNet *net, const LodgeBridgeRequest *request, GError **error);
 
-/* The way back: the bridge's only uplink gets its addresses and routes; likewise to be confirmed.
- * BUSY if guests are on the bridge. */
-gboolean lodge_bridge_revert(LodgeNet *net, const char *bridge, gint64 confirm_within_ms,
-                             GError **error);
+/* The bridge of the change that waits to be confirmed (g_free), and how long it still does; NULL:
+ * none waits. */
+char *lodge_bridge_waiting(const LodgeStore *store, gint64 *out_left_ms);
 
 /* Keep the change that is unconfirmed. Its bridge and uplink go to the outputs (g_free);
  * @out_is_bridge says which way it went. NOT_FOUND if there is none, or it came too late. */
 gboolean lodge_bridge_confirm(LodgeNet *net, char **out_bridge, char **out_uplink,
                               gboolean *out_is_bridge, GError **error);
 
-/* Undo the unconfirmed change now. For the watchdog, and for `lodge network confirm --undo`. TRUE
- * if there was none left. */
+/* Undo it without waiting. NOT_FOUND if nothing is unconfirmed. */
+gboolean lodge_bridge_undo_now(LodgeNet *net, GError **error);
+
+/* For the watchdog: undo the unconfirmed change. TRUE if there was none left. */
 gboolean lodge_bridge_undo(LodgeNet *net, GError **error);
 
-/* If a change is unconfirmed and its watchdog was killed: undo it. Every network command asks. */
+/* Finish what a killed command, or a killed watchdog, left. Every command that changes networks
+ * calls it first. Never waits. */
 void lodge_bridge_recover(LodgeNet *net);
 
 /* <run>/networks/.bridge.json, and the lock that the watchdog holds. */
 char *lodge_bridge_pending_path(const LodgeStore *store);
 char *lodge_bridge_watchdog_path(const LodgeStore *store);
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeBridgePlan, lodge_bridge_plan_free)

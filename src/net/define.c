@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "net/bridge.h"
 #include "net/net-private.h"
 
 enum {
@@ -203,8 +204,11 @@ lodge_network_start(const LodgeStore *store, const char *name, GError **error)
     g_autoptr(LodgeNetwork) running = lodge_net_running(store, name);
     const LodgeNetwork *network = running != NULL ? running : defined;
     g_autoptr(LodgeNet) net = lodge_net_open(store, error);
-    return net != NULL && lodge_net_up(net, network, error) &&
-           lodge_net_serve(store, network, error);
+    if (net == NULL) {
+        return FALSE;
+    }
+    lodge_bridge_recover(net);
+    return lodge_net_up(net, network, error) && lodge_net_serve(store, network, error);
 }
 
 gboolean

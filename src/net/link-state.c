@@ -236,6 +236,58 @@ describe(int family, struct nlattr *address, guint length)
     return g_strdup_printf("%s/%u", text, length);
 }
 
+static char *
+describe_address(GBytes *body)
+{
+    const struct ifaddrmsg *head = g_bytes_get_data(body, NULL);
+    struct nlattr *local = attribute(body, sizeof *head, IFA_LOCAL);
+    return describe(head->ifa_family,
+                    local != NULL ? local : attribute(body, sizeof *head, IFA_ADDRESS),
+                    head->ifa_prefixlen);
+}
+
+char **
+lodge_link_state_addresses(const LodgeLinkState *state)
+{
+    g_autoptr(GStrvBuilder) lines = g_strv_builder_new();
+    for (guint i = 0; i < state->addresses->len; i++) {
+        const struct ifaddrmsg *head = g_bytes_get_data(state->addresses->pdata[i], NULL);
+        g_autofree char *text = describe_address(state->addresses->pdata[i]);
+        if (head->ifa_scope != RT_SCOPE_LINK) {
+            g_strv_builder_add(lines, text);
+        }
+    }
+    return g_strv_builder_end(lines);
+}
+
+static char *
+describe_route(GBytes *body)
+{
+    const struct rtmsg *head = g_bytes_get_data(body, NULL);
+    struct nlattr *gateway = attribute(body, sizeof *head, RTA_GATEWAY);
+    g_autofree char *target = describe(head->rtm_family, attribute(body, sizeof *head, RTA_DST),
+                                       head->rtm_dst_len);
+    char via[INET6_ADDRSTRLEN] = "";
+    if (gateway != NULL) {
+        inet_ntop(head->rtm_family, nla_data(gateway), via, sizeof via);
+    }
+    return g_strconcat(target, gateway != NULL ? " via " : "", via, NULL);
+}
+
+char **
+lodge_link_state_routes(const LodgeLinkState *state)
+{
+    g_autoptr(GStrvBuilder) lines = g_strv_builder_new();
+    for (guint i = 0; i < state->routes->len; i++) {
+        const struct rtmsg *head = g_bytes_get_data(state->routes->pdata[i], NULL);
+        g_autofree char *line = describe_route(state->routes->pdata[i]);
+        if (head->rtm_protocol != RTPROT_KERNEL) {
+            g_strv_builder_add(lines, line);
+        }
+    }
+    return g_strv_builder_end(lines);
+}
+
 void
 lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index)
 {
@@ -247,10 +299,7 @@ lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *stat
         GBytes *body = state->addresses->pdata[i];
         struct ifaddrmsg head = *(const struct ifaddrmsg *)g_bytes_get_data(body, NULL);
         struct nlattr *flags = attribute(body, sizeof head, IFA_FLAGS);
-        struct nlattr *local = attribute(body, sizeof head, IFA_LOCAL);
-        g_autofree char *text = describe(
-            head.ifa_family, local != NULL ? local : attribute(body, sizeof head, IFA_ADDRESS),
-            head.ifa_prefixlen);
+        g_autofree char *text = describe_address(body);
         head.ifa_index = (guint32)index;
         head.ifa_flags = 0;
         struct nl_msg *message = lodge_netlink_message(
@@ -273,8 +322,7 @@ lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *s
         struct ifaddrmsg head = *(const struct ifaddrmsg *)g_bytes_get_data(body, NULL);
         struct nlattr *local = attribute(body, sizeof head, IFA_LOCAL);
         struct nlattr *address = attribute(body, sizeof head, IFA_ADDRESS);
-        g_autofree char *text = describe(head.ifa_family, local != NULL ? local : address,
-                                         head.ifa_prefixlen);
+        g_autofree char *text = describe_address(body);
         head.ifa_index = (guint32)index;
         head.ifa_flags = 0;
         struct nl_msg *message = lodge_netlink_message(netlink, RTM_DELADDR, 0,
@@ -330,8 +378,7 @@ lodge_link_state_replace_routes(LodgeNetlink *netlink, const LodgeLinkState *sta
     for (guint i = 0; i < state->routes->len; i++) {
         GBytes *body = state->routes->pdata[i];
         struct rtmsg head = *(const struct rtmsg *)g_bytes_get_data(body, NULL);
-        g_autofree char *text = describe(head.rtm_family, attribute(body, sizeof head, RTA_DST),
-                                         head.rtm_dst_len);
+        g_autofree char *text = describe_route(body);
         head.rtm_flags &= RTNH_F_ONLINK;
         struct nl_msg *message = lodge_netlink_message(
             netlink, RTM_NEWROUTE, NLM_F_CREATE | NLM_F_REPLACE, "Moving route %s", text);

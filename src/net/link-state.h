@@ -18,6 +18,10 @@ typedef struct {
 LodgeLinkState *lodge_link_state_capture(LodgeNetlink *netlink, int index, GError **error);
 void lodge_link_state_free(LodgeLinkState *state);
 
+/* For people: "192.0.2.2/24", "default via 192.0.2.1". Free with g_strfreev. */
+char **lodge_link_state_addresses(const LodgeLinkState *state);
+char **lodge_link_state_routes(const LodgeLinkState *state);
+
 /* To a file's JSON and back. NULL with INVALID if it is none. */
 json_t *lodge_link_state_json(const LodgeLinkState *state);
 LodgeLinkState *lodge_link_state_from_json(const json_t *value, GError **error);

@@ -101,7 +101,8 @@ lodge_link_set_up(LodgeNetlink *netlink, const char *name, int index, gboolean u
 void
 lodge_link_set_master(LodgeNetlink *netlink, const char *name, int index, int master)
 {
-    g_autofree char *what = g_strdup_printf("Making %s a port", name);
+    g_autofree char *what = g_strdup_printf(
+        master != 0 ? "Making %s a port" : "Taking %s out of its bridge", name);
     struct nl_msg *message = link_message(netlink, RTM_NEWLINK, 0, index, FALSE, FALSE, what);
     nla_put_u32(message, IFLA_MASTER, (guint32)master);
 }

@@ -2,8 +2,9 @@
 
 #include "net/watchdog.h"
 
-#include <poll.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -13,15 +14,37 @@ enum {
     PENDING_LIMIT_BYTES = 16 << 20,
 };
 
-/* Confirmation ends the process by SIGTERM; nothing else short of SIGKILL does. */
+/* No signal short of SIGKILL ends the process: SIGTERM only makes it look whether there is still
+ * something to watch, as it comes from a confirmation, but also from whoever ends all of a session.
+ */
 static void
-ignore_signals(void)
+keep_signals(sigset_t *out_term)
 {
     static const int ignored[] = {SIGHUP, SIGINT, SIGPIPE, SIGQUIT, SIGTSTP, SIGTTIN, SIGTTOU};
     for (gsize i = 0; i < G_N_ELEMENTS(ignored); i++) {
         signal(ignored[i], SIG_IGN);
     }
-    signal(SIGTERM, SIG_DFL);
+    sigemptyset(out_term);
+    sigaddset(out_term, SIGTERM);
+    sigprocmask(SIG_BLOCK, out_term, NULL);
+}
+
+/* Where systemd ends a session with all its processes, SIGKILL included, being in no session's
+ * control group is what saves us. Where there is no systemd this fails, and matters not. */
+static void
+leave_session(void)
+{
+    static const char *const groups[] = {"/sys/fs/cgroup/systemd/cgroup.procs",
+                                         "/sys/fs/cgroup/cgroup.procs"};
+    if (!g_file_test("/run/systemd/system", G_FILE_TEST_IS_DIR)) {
+        return;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(groups); i++) {
+        lodge_autofd fd = open(groups[i], O_WRONLY | O_CLOEXEC);
+        if (fd >= 0 && write(fd, "0", 1) == 1) {
+            return;
+        }
+    }
 }
 
 gboolean
@@ -37,7 +60,9 @@ lodge_watch_bridge(const LodgeStore *store, int *report_fd, GError **error)
         return FALSE;
     }
     gint64 deadline = lodge_json_int(pending, "deadline", 0);
-    ignore_signals();
+    sigset_t term;
+    keep_signals(&term);
+    leave_session();
     /* Opened now: undoing must not fail for want of anything. */
     g_autoptr(LodgeNet) net = lodge_net_open(store, error);
     if (net == NULL) {
@@ -45,7 +70,11 @@ lodge_watch_bridge(const LodgeStore *store, int *report_fd, GError **error)
     }
     lodge_detached_report(report_fd, NULL);
     for (gint64 left_us; (left_us = deadline - g_get_monotonic_time()) > 0;) {
-        poll(NULL, 0, (int)MIN(left_us / 1000 + 1, 60000));
+        struct timespec left = {left_us / G_USEC_PER_SEC, left_us % G_USEC_PER_SEC * 1000};
+        if (sigtimedwait(&term, NULL, &left) == SIGTERM &&
+            !g_file_test(pending_path, G_FILE_TEST_EXISTS)) {
+            return TRUE;
+        }
     }
     return lodge_bridge_undo(net, error);
 }

@@ -1,0 +1,173 @@
+/* The messages that move the host's addresses to a bridge, and back. */
+#include "config.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "net/bridge-private.h"
+#include "net/link.h"
+#include "net/sysctl.h"
+
+enum {
+    PENDING_LIMIT_BYTES = 16 << 20,
+};
+
+void
+lodge_bridge_change_free(LodgeBridgeChange *change)
+{
+    if (change != NULL) {
+        g_free(change->uplink);
+        g_free(change->bridge);
+        lodge_link_state_free(change->state);
+        g_free(change);
+    }
+}
+
+json_t *
+lodge_bridge_change_json(const LodgeBridgeChange *change)
+{
+    return json_pack("{s:s, s:s, s:b, s:I, s:o}", "uplink", change->uplink, "bridge",
+                     change->bridge, "to_bridge", change->to_bridge, "deadline",
+                     (json_int_t)change->deadline, "state", lodge_link_state_json(change->state));
+}
+
+LodgeBridgeChange *
+lodge_bridge_change_read(const char *path, GError **error)
+{
+    g_autoptr(json_t) value = lodge_json_read(path, PENDING_LIMIT_BYTES, error);
+    g_autoptr(LodgeBridgeChange) change = g_new0(LodgeBridgeChange, 1);
+    if (value == NULL) {
+        return NULL;
+    }
+    change->uplink = g_strdup(lodge_json_string(value, "uplink", ""));
+    change->bridge = g_strdup(lodge_json_string(value, "bridge", ""));
+    change->to_bridge = lodge_json_bool(value, "to_bridge", TRUE);
+    change->deadline = lodge_json_int(value, "deadline", 0);
+    change->state = lodge_link_state_from_json(json_object_get(value, "state"), error);
+    return change->state != NULL ? g_steal_pointer(&change) : NULL;
+}
+
+static void
+fill_to_bridge(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
+{
+    lodge_link_state_add_addresses(net->netlink, change->state, bridge);
+    lodge_link_state_add_neighbours(net->netlink, change->state, bridge);
+    lodge_link_set_master(net->netlink, change->uplink, uplink, bridge);
+    lodge_link_state_replace_routes(net->netlink, change->state, bridge);
+    lodge_link_state_delete_addresses(net->netlink, change->state, uplink);
+}
+
+static void
+fill_to_uplink(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
+{
+    lodge_link_state_add_addresses(net->netlink, change->state, uplink);
+    lodge_link_state_add_neighbours(net->netlink, change->state, uplink);
+    lodge_link_set_master(net->netlink, change->uplink, uplink, 0);
+    lodge_link_state_replace_routes(net->netlink, change->state, uplink);
+    if (bridge != 0) {
+        lodge_link_state_delete_addresses(net->netlink, change->state, bridge);
+    }
+}
+
+static gboolean
+make_bridge(LodgeNet *net, const char *uplink, const char *bridge, GError **error)
+{
+    LodgeLinkInfo info;
+    if (!lodge_link_look(net->netlink, uplink, &info)) {
+        return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "there is no interface %s", uplink);
+    }
+    LodgeBridgeSpec spec = {
+        .name = bridge, .mac = info.mac, .mtu = info.mtu, .alias = "lodge uplink", .up = TRUE};
+    lodge_link_add_bridge(net->netlink, &spec);
+    return lodge_netlink_send(net->netlink, error);
+}
+
+/* How the host treats the segment is the bridge's affair now. */
+static void
+copy_settings(const char *uplink, const char *bridge)
+{
+    static const char *const keys[] = {
+        "ipv4/conf/%s/rp_filter",        "ipv4/conf/%s/forwarding", "ipv4/conf/%s/accept_redirects",
+        "ipv4/conf/%s/send_redirects",   "ipv4/conf/%s/arp_ignore", "ipv4/conf/%s/arp_announce",
+        "ipv4/conf/%s/proxy_arp",        "ipv6/conf/%s/forwarding", "ipv6/conf/%s/accept_ra",
+        "ipv6/conf/%s/accept_ra_defrtr", "ipv6/conf/%s/autoconf",   "ipv6/conf/%s/use_tempaddr",
+        "ipv6/conf/%s/disable_ipv6",     "ipv6/conf/%s/proxy_ndp",
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
+        g_auto(GStrv) parts = g_strsplit(keys[i], "%s", 2);
+        g_autofree char *from = g_strconcat("net/", parts[0], uplink, parts[1], NULL);
+        g_autofree char *to = g_strconcat("net/", parts[0], bridge, parts[1], NULL);
+        g_autofree char *value = lodge_sysctl_get(from);
+        g_autofree char *now = lodge_sysctl_get(to);
+        if (value != NULL && g_strcmp0(value, now) != 0) {
+            lodge_sysctl_set(to, value, NULL);
+        }
+    }
+}
+
+void
+lodge_bridge_remove(LodgeNet *net, const char *bridge)
+{
+    int index = lodge_link_index(bridge);
+    if (index != 0) {
+        lodge_link_delete(net->netlink, bridge, index);
+        lodge_netlink_send(net->netlink, NULL);
+    }
+}
+
+gboolean
+lodge_bridge_reverse(LodgeNet *net, const LodgeBridgeChange *change, GError **error)
+{
+    int uplink = lodge_link_index(change->uplink);
+    int bridge = lodge_link_index(change->bridge);
+    if (uplink == 0 || (bridge == 0 && !change->to_bridge)) {
+        return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "%s is gone",
+                               uplink == 0 ? change->uplink : change->bridge);
+    }
+    if (!change->to_bridge) {
+        fill_to_bridge(net, change, uplink, bridge);
+        return lodge_netlink_send(net->netlink, error);
+    }
+    fill_to_uplink(net, change, uplink, bridge);
+    gboolean fine = lodge_netlink_send(net->netlink, error);
+    lodge_bridge_remove(net, change->bridge);
+    return fine;
+}
+
+gboolean
+lodge_bridge_carry_out(LodgeNet *net, const LodgeBridgeChange *change, GError **error)
+{
+    if (change->to_bridge) {
+        if (!make_bridge(net, change->uplink, change->bridge, error)) {
+            return FALSE;
+        }
+        copy_settings(change->uplink, change->bridge);
+        fill_to_bridge(net, change, lodge_link_index(change->uplink),
+                       lodge_link_index(change->bridge));
+    } else {
+        fill_to_uplink(net, change, lodge_link_index(change->uplink),
+                       lodge_link_index(change->bridge));
+    }
+    return lodge_netlink_send(net->netlink, error);
+}
+
+char **
+lodge_bridge_describe(const LodgeBridgeChange *change, GError **error)
+{
+    g_autoptr(LodgeNetlink) unsent = lodge_netlink_open(error);
+    if (unsent == NULL) {
+        return NULL;
+    }
+    LodgeNet dry = {.netlink = unsent};
+    int uplink = lodge_link_index(change->uplink);
+    if (change->to_bridge) {
+        LodgeBridgeSpec spec = {.name = change->bridge, .up = TRUE};
+        lodge_link_add_bridge(unsent, &spec);
+        fill_to_bridge(&dry, change, uplink, 1); /* it has no number yet, and none is said */
+    } else {
+        fill_to_uplink(&dry, change, uplink, lodge_link_index(change->bridge));
+    }
+    return lodge_netlink_describe(unsent);
+}
