@@ -16,12 +16,15 @@ enum {
 static char *option_name;
 static int option_within = 60;
 static gboolean option_dry_run;
+static gboolean option_temporary;
 static gboolean option_undo;
 
 const GOptionEntry lodge_options_network_bridge[] = {
     {"name", 0, 0, G_OPTION_ARG_STRING, &option_name, "What the bridge is called (br0)", "BRIDGE"},
     {"confirm-within", 0, 0, G_OPTION_ARG_INT, &option_within,
      "Undo it unless it is confirmed by then (60)", "SECONDS"},
+    {"temporary", 0, 0, G_OPTION_ARG_NONE, &option_temporary,
+     "Until the host restarts: leave its files alone", NULL},
     {"dry-run", 0, 0, G_OPTION_ARG_NONE, &option_dry_run, "Say what would be done, and do nothing",
      NULL},
     {"yes", 'y', 0, G_OPTION_ARG_NONE, &lodge_option_yes, "Don't ask", NULL},
@@ -31,6 +34,8 @@ const GOptionEntry lodge_options_network_bridge[] = {
 const GOptionEntry lodge_options_network_unbridge[] = {
     {"confirm-within", 0, 0, G_OPTION_ARG_INT, &option_within,
      "Undo it unless it is confirmed by then (60)", "SECONDS"},
+    {"temporary", 0, 0, G_OPTION_ARG_NONE, &option_temporary,
+     "Until the host restarts: leave its files alone", NULL},
     {"dry-run", 0, 0, G_OPTION_ARG_NONE, &option_dry_run, "Say what would be done, and do nothing",
      NULL},
     {"yes", 'y', 0, G_OPTION_ARG_NONE, &lodge_option_yes, "Don't ask", NULL},
@@ -80,9 +85,10 @@ strings_json(char **lines)
 static json_t *
 plan_json(const LodgeBridgeRequest *request, const LodgeBridgePlan *plan)
 {
-    return json_pack("{s:s, s:s, s:o, s:o, s:o}", "bridge", request->bridge, "uplink", plan->uplink,
-                     "addresses", strings_json(plan->addresses), "routes",
-                     strings_json(plan->routes), "steps", strings_json(plan->steps));
+    return json_pack("{s:s, s:s, s:o, s:o, s:o, s:s?, s:o}", "bridge", request->bridge, "uplink",
+                     plan->uplink, "addresses", strings_json(plan->addresses), "routes",
+                     strings_json(plan->routes), "steps", strings_json(plan->steps), "manager",
+                     plan->manager, "files", strings_json(plan->files));
 }
 
 static void
@@ -101,6 +107,17 @@ print_plan(FILE *stream, const LodgeBridgeRequest *request, const LodgeBridgePla
                                       : "; it takes back:");
     print_list(stream, "addresses", plan->addresses);
     print_list(stream, "routes", plan->routes);
+    if (plan->manager != NULL) {
+        fprintf(stream, "When you confirm it, %s in %s's files:\n",
+                request->uplink != NULL ? "it is written" : "it is taken back", plan->manager);
+        print_list(stream, "files", plan->files);
+    } else if (request->uplink != NULL) {
+        fputs("It lasts until the host restarts, as none of its files are touched.\n", stream);
+    } else {
+        fputs("No file of the host is touched: if one makes the bridge, it is back after a restart."
+              "\n",
+              stream);
+    }
 }
 
 static gboolean
@@ -173,7 +190,8 @@ lodge_cmd_network_bridge(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
     const char *name = option_name != NULL ? option_name : "br0";
-    LodgeBridgeRequest request = {argv[1], name, (gint64)option_within * 1000};
+    LodgeBridgeRequest request = {argv[1], name, (gint64)option_within * 1000, option_temporary,
+                                  NULL};
     g_autoptr(LodgeNet) net = open_net(cli, error);
     return net != NULL && change(cli, net, &request, error);
 }
@@ -182,7 +200,8 @@ gboolean
 lodge_cmd_network_unbridge(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
-    LodgeBridgeRequest request = {NULL, argv[1], (gint64)option_within * 1000};
+    LodgeBridgeRequest request = {NULL, argv[1], (gint64)option_within * 1000, option_temporary,
+                                  NULL};
     g_autoptr(LodgeNet) net = open_net(cli, error);
     return net != NULL && change(cli, net, &request, error);
 }
@@ -200,14 +219,36 @@ undo(LodgeCli *cli, LodgeNet *net, GError **error)
     return TRUE;
 }
 
+static void
+tell(const LodgeCli *cli, const LodgeBridgeConfirmed *done)
+{
+    if (done->is_bridge) {
+        lodge_say(cli, "Confirmed: %s is the host's interface now, and %s its port.", done->bridge,
+                  done->uplink);
+    } else {
+        lodge_say(cli, "Confirmed: %s is the host's interface again, and %s is gone.", done->uplink,
+                  done->bridge);
+    }
+    if (done->manager != NULL && done->is_bridge) {
+        lodge_say(cli, "It lasts: %s has it in its files, and the old ones are kept in %s/%s/%s.",
+                  done->manager, cli->store->root, "host-network", done->bridge);
+    } else if (done->manager != NULL) {
+        lodge_say(cli, "The files of %s are what they were before.", done->manager);
+    } else {
+        lodge_say(cli, "It lasts until the host restarts: none of its files was touched.");
+    }
+    if (done->is_bridge) {
+        lodge_say(cli, "Guests get onto it by: lodge network create NAME mode=bridged bridge=%s",
+                  done->bridge);
+    }
+}
+
 gboolean
 lodge_cmd_network_confirm(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
     (void)argv;
-    g_autofree char *bridge = NULL;
-    g_autofree char *uplink = NULL;
-    gboolean is_bridge = FALSE;
+    LodgeBridgeConfirmed done;
     g_autoptr(LodgeNet) net = open_net(cli, error);
     if (net == NULL) {
         return FALSE;
@@ -215,22 +256,15 @@ lodge_cmd_network_confirm(LodgeCli *cli, int argc, char **argv, GError **error)
     if (option_undo) {
         return undo(cli, net, error);
     }
-    if (!lodge_bridge_confirm(net, &bridge, &uplink, &is_bridge, error)) {
+    if (!lodge_bridge_confirm(net, &done, error)) {
         return FALSE;
     }
     if (cli->json) {
-        lodge_print_json(json_pack("{s:s, s:s, s:b}", "bridge", bridge, "uplink", uplink,
-                                   "is-bridge", is_bridge));
+        lodge_print_json(json_pack("{s:s, s:s, s:b, s:s?}", "bridge", done.bridge, "uplink",
+                                   done.uplink, "is-bridge", done.is_bridge, "manager",
+                                   done.manager));
         return TRUE;
     }
-    if (is_bridge) {
-        lodge_say(cli, "Confirmed: %s is the host's interface now, and %s its port.", bridge,
-                  uplink);
-        lodge_say(cli, "Guests get onto it by: lodge network create NAME mode=bridged bridge=%s",
-                  bridge);
-    } else {
-        lodge_say(cli, "Confirmed: %s is the host's interface again, and %s is gone.", uplink,
-                  bridge);
-    }
+    tell(cli, &done);
     return TRUE;
 }

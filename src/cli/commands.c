@@ -247,7 +247,10 @@ static const LodgeCommandRow rows[] = {
      "move "
      "to the bridge in one message to the kernel, so that connections live on, also the one you "
      "sit "
-     "at. A process of its own undoes everything unless `lodge network confirm` comes in time.",
+     "at. A process of its own undoes everything unless `lodge network confirm` comes in time, "
+     "which "
+     "also writes it into the files of whatever configures this host: ifupdown, systemd-networkd, "
+     "NetworkManager, netplan, netifrc or ifcfg. Their old versions are kept.",
      "lodge network bridge eth0 --dry-run # only say what would be done\n"
      "lodge network bridge eth0\n"
      "lodge network bridge eno1 --name lan0 --confirm-within 120 --yes",

@@ -20,7 +20,9 @@ lodge_bridge_change_free(LodgeBridgeChange *change)
     if (change != NULL) {
         g_free(change->uplink);
         g_free(change->bridge);
+        g_free(change->sysroot);
         lodge_link_state_free(change->state);
+        lodge_host_change_free(change->files);
         g_free(change);
     }
 }
@@ -28,9 +30,11 @@ lodge_bridge_change_free(LodgeBridgeChange *change)
 json_t *
 lodge_bridge_change_json(const LodgeBridgeChange *change)
 {
-    return json_pack("{s:s, s:s, s:b, s:I, s:o}", "uplink", change->uplink, "bridge",
+    json_t *files = change->files != NULL ? lodge_host_change_json(change->files) : json_null();
+    return json_pack("{s:s, s:s, s:b, s:I, s:s?, s:o, s:o}", "uplink", change->uplink, "bridge",
                      change->bridge, "to_bridge", change->to_bridge, "deadline",
-                     (json_int_t)change->deadline, "state", lodge_link_state_json(change->state));
+                     (json_int_t)change->deadline, "sysroot", change->sysroot, "files", files,
+                     "state", lodge_link_state_json(change->state));
 }
 
 LodgeBridgeChange *
@@ -45,6 +49,12 @@ lodge_bridge_change_read(const char *path, GError **error)
     change->bridge = g_strdup(lodge_json_string(value, "bridge", ""));
     change->to_bridge = lodge_json_bool(value, "to_bridge", TRUE);
     change->deadline = lodge_json_int(value, "deadline", 0);
+    change->sysroot = g_strdup(lodge_json_string(value, "sysroot", NULL));
+    const json_t *files = json_object_get(value, "files");
+    change->files = json_is_object(files) ? lodge_host_change_from_json(files, error) : NULL;
+    if (json_is_object(files) && change->files == NULL) {
+        return NULL;
+    }
     change->state = lodge_link_state_from_json(json_object_get(value, "state"), error);
     return change->state != NULL ? g_steal_pointer(&change) : NULL;
 }

@@ -24,10 +24,12 @@
 
 #include "base/base.h"
 #include "net/bridge-private.h"
+#include "net/dhcp-client.h"
 #include "net/link.h"
 
 enum {
     WATCHDOG_START_MS = 20000,
+    WATCHDOG_END_MS = 10000,
     LOCK_TIMEOUT_MS = 30000,
 };
 
@@ -84,6 +86,7 @@ claim(const LodgeStore *store, const char *as, char **out_path)
     return rename(pending, *out_path) == 0;
 }
 
+/* Back when it has ended: it must not take the next change for its own. */
 static void
 end_watchdog(const LodgeStore *store)
 {
@@ -92,6 +95,7 @@ end_watchdog(const LodgeStore *store)
     lodge_autofd watchdog = lodge_lock_open_holder(path, &pid);
     if (watchdog >= 0 && pid != getpid()) {
         lodge_pid_fd_signal(watchdog, SIGTERM, NULL);
+        lodge_wait_fd(watchdog, POLLIN, lodge_deadline_in(WATCHDOG_END_MS), NULL);
     }
 }
 
@@ -141,7 +145,9 @@ static gboolean
 finish_undo(LodgeNet *net, const char *path, GError **error)
 {
     g_autoptr(LodgeBridgeChange) change = lodge_bridge_change_read(path, error);
+    /* The links first: files and who reads them may take time. */
     gboolean fine = change != NULL && lodge_bridge_reverse(net, change, error);
+    fine = change != NULL && lodge_bridge_files_take_back(net, change, fine ? error : NULL) && fine;
     unlink(path);
     lodge_event_append(net->store, NULL, "bridge-undone",
                        json_pack("{s:s?}", "bridge", change != NULL ? change->bridge : NULL));
@@ -165,6 +171,12 @@ finish_confirm(LodgeNet *net, const char *path, GError **error)
     g_autoptr(LodgeBridgeChange) change = lodge_bridge_change_read(path, error);
     if (change != NULL && !change->to_bridge) {
         lodge_bridge_remove(net, change->bridge);
+    }
+    if (change != NULL) {
+        lodge_bridge_files_settle(net->store, change);
+        const char *from = change->to_bridge ? change->uplink : change->bridge;
+        const char *to = change->to_bridge ? change->bridge : change->uplink;
+        lodge_dhcp_client_move(from, to);
     }
     unlink(path);
     return g_steal_pointer(&change);
@@ -230,6 +242,7 @@ plan_conversion(LodgeNet *net, const LodgeBridgeRequest *request, GError **error
     change->uplink = g_strdup(request->uplink);
     change->bridge = g_strdup(request->bridge);
     change->to_bridge = TRUE;
+    change->sysroot = g_strdup(request->sysroot);
     if (!lodge_bridge_preflight(net, request->uplink, request->bridge, error)) {
         return NULL;
     }
@@ -241,7 +254,11 @@ plan_conversion(LodgeNet *net, const LodgeBridgeRequest *request, GError **error
                         request->uplink);
         return NULL;
     }
-    return change->state != NULL ? g_steal_pointer(&change) : NULL;
+    if (change->state == NULL ||
+        (!request->temporary && !lodge_bridge_files_plan(net, change, error))) {
+        return NULL;
+    }
+    return g_steal_pointer(&change);
 }
 
 static LodgeBridgeChange *
@@ -273,8 +290,13 @@ plan_reversion(LodgeNet *net, const LodgeBridgeRequest *request, GError **error)
     }
     change->uplink = g_strdup(ports[0]);
     change->bridge = g_strdup(bridge);
+    change->sysroot = g_strdup(request->sysroot);
     change->state = lodge_link_state_capture(net->netlink, info.index, error);
-    return change->state != NULL ? g_steal_pointer(&change) : NULL;
+    if (change->state == NULL ||
+        (!request->temporary && !lodge_bridge_files_recall(net->store, change, error))) {
+        return NULL;
+    }
+    return g_steal_pointer(&change);
 }
 
 static LodgeBridgeChange *
@@ -292,8 +314,20 @@ lodge_bridge_plan_free(LodgeBridgePlan *plan)
         g_strfreev(plan->addresses);
         g_strfreev(plan->routes);
         g_strfreev(plan->steps);
+        g_strfreev(plan->files);
         g_free(plan);
     }
+}
+
+static char **
+file_names(const LodgeBridgeChange *change)
+{
+    g_autoptr(GStrvBuilder) names = g_strv_builder_new();
+    for (guint i = 0; change->files != NULL && i < change->files->after->len; i++) {
+        const LodgeHostFile *file = change->files->after->pdata[i];
+        g_strv_builder_add(names, file->path);
+    }
+    return g_strv_builder_end(names);
 }
 
 LodgeBridgePlan *
@@ -310,6 +344,8 @@ lodge_bridge_plan(LodgeNet *net, const LodgeBridgeRequest *request, GError **err
     result->uplink = g_strdup(change->uplink);
     result->addresses = lodge_link_state_addresses(change->state);
     result->routes = lodge_link_state_routes(change->state);
+    result->files = file_names(change);
+    result->manager = change->files != NULL ? lodge_manager_word(change->files->manager) : NULL;
     return g_steal_pointer(&result);
 }
 
@@ -331,27 +367,36 @@ lodge_bridge_change(LodgeNet *net, const LodgeBridgeRequest *request, GError **e
 }
 
 gboolean
-lodge_bridge_confirm(LodgeNet *net, char **out_bridge, char **out_uplink, gboolean *out_is_bridge,
-                     GError **error)
+lodge_bridge_confirm(LodgeNet *net, LodgeBridgeConfirmed *out_change, GError **error)
 {
     g_autofree char *path = NULL;
+    g_autofree char *pending = lodge_bridge_pending_path(net->store);
     lodge_autofd lock = lock_commands(net->store, LOCK_TIMEOUT_MS, error);
     if (lock < 0) {
         return FALSE;
     }
     recover(net);
-    if (!claim(net->store, CONFIRMED, &path)) {
+    g_autoptr(LodgeBridgeChange) change = lodge_bridge_change_read(pending, NULL);
+    if (change == NULL) {
         return lodge_error_set(error, LODGE_ERROR_NOT_FOUND,
                                "nothing waits for confirmation (was it undone already?)");
     }
-    end_watchdog(net->store);
-    g_autoptr(LodgeBridgeChange) change = finish_confirm(net, path, error);
-    if (change == NULL) {
-        return FALSE;
+    if (!lodge_bridge_files_write(net, change, error)) {
+        return lodge_error_prefix(error, "not confirmed, and undone in time");
     }
-    *out_bridge = g_steal_pointer(&change->bridge);
-    *out_uplink = g_steal_pointer(&change->uplink);
-    *out_is_bridge = change->to_bridge;
+    if (!claim(net->store, CONFIRMED, &path)) {
+        lodge_bridge_files_take_back(net, change, NULL);
+        return lodge_error_set(error, LODGE_ERROR_NOT_FOUND,
+                               "it came too late: the change has just been undone");
+    }
+    end_watchdog(net->store);
+    lodge_bridge_change_free(finish_confirm(net, path, error));
+    *out_change = (LodgeBridgeConfirmed){
+        .is_bridge = change->to_bridge,
+        .manager = change->files != NULL ? lodge_manager_word(change->files->manager) : NULL,
+    };
+    g_strlcpy(out_change->bridge, change->bridge, sizeof out_change->bridge);
+    g_strlcpy(out_change->uplink, change->uplink, sizeof out_change->uplink);
     return TRUE;
 }
 

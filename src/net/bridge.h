@@ -8,6 +8,8 @@ typedef struct {
     const char *uplink; /* "eth0"; NULL: the way back, @bridge's only port gets all */
     const char *bridge; /* "br0" */
     gint64 confirm_within_ms;
+    gboolean temporary;  /* until the host restarts: none of its files are touched */
+    const char *sysroot; /* where those files are; NULL: the running system's */
 } LodgeBridgeRequest;
 
 /* Why @uplink can't become a port of @bridge: NOT_FOUND, USAGE, EXISTS or UNSUPPORTED, with the way
@@ -18,9 +20,11 @@ gboolean lodge_bridge_preflight(LodgeNet *net, const char *uplink, const char *b
 /* What a change would move, and how. */
 typedef struct {
     char *uplink;
-    char **addresses; /* "192.0.2.2/24" */
-    char **routes;    /* "default via 192.0.2.1", "198.51.100.0/24 via 192.0.2.1" */
-    char **steps;     /* each message to the kernel in words, in order */
+    char **addresses;    /* "192.0.2.2/24" */
+    char **routes;       /* "default via 192.0.2.1", "198.51.100.0/24 via 192.0.2.1" */
+    char **steps;        /* each message to the kernel in words, in order */
+    char **files;        /* that are written, or taken back, when the change is confirmed */
+    const char *manager; /* who reads them, "netplan"; NULL: none is touched */
 } LodgeBridgePlan;
 
 /* Look, and change nothing. The errors of lodge_bridge_change(). */
@@ -37,10 +41,18 @@ gboolean lodge_bridge_change(LodgeNet *net, const LodgeBridgeRequest *request, G
  * none waits. */
 char *lodge_bridge_waiting(const LodgeStore *store, gint64 *out_left_ms);
 
-/* Keep the change that is unconfirmed. Its bridge and uplink go to the outputs (g_free);
- * @out_is_bridge says which way it went. NOT_FOUND if there is none, or it came too late. */
-gboolean lodge_bridge_confirm(LodgeNet *net, char **out_bridge, char **out_uplink,
-                              gboolean *out_is_bridge, GError **error);
+/* What was confirmed. */
+typedef struct {
+    char bridge[16];
+    char uplink[16];
+    gboolean is_bridge;  /* FALSE: the way back */
+    const char *manager; /* whose files were written; NULL: it lasts until the host restarts */
+} LodgeBridgeConfirmed;
+
+/* Keep the change that is unconfirmed, and make it last. NOT_FOUND if there is none, or it came too
+ * late; another error if its files can't be written, or if the host would lose an address by them:
+ * then the change goes on waiting, and is undone in time. */
+gboolean lodge_bridge_confirm(LodgeNet *net, LodgeBridgeConfirmed *out_change, GError **error);
 
 /* Undo it without waiting. NOT_FOUND if nothing is unconfirmed. */
 gboolean lodge_bridge_undo_now(LodgeNet *net, GError **error);

@@ -260,6 +260,18 @@ lodge_link_state_addresses(const LodgeLinkState *state)
     return g_strv_builder_end(lines);
 }
 
+gboolean
+lodge_link_state_is_dynamic(const LodgeLinkState *state)
+{
+    for (guint i = 0; i < state->addresses->len; i++) {
+        const struct ifaddrmsg *head = g_bytes_get_data(state->addresses->pdata[i], NULL);
+        if (head->ifa_family == AF_INET && !(head->ifa_flags & IFA_F_PERMANENT)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 static char *
 describe_route(GBytes *body)
 {

@@ -22,6 +22,9 @@ void lodge_link_state_free(LodgeLinkState *state);
 char **lodge_link_state_addresses(const LodgeLinkState *state);
 char **lodge_link_state_routes(const LodgeLinkState *state);
 
+/* Has it an IPv4 address that somebody leased? */
+gboolean lodge_link_state_is_dynamic(const LodgeLinkState *state);
+
 /* To a file's JSON and back. NULL with INVALID if it is none. */
 json_t *lodge_link_state_json(const LodgeLinkState *state);
 LodgeLinkState *lodge_link_state_from_json(const json_t *value, GError **error);

@@ -29,6 +29,14 @@ keep_signals(sigset_t *out_term)
     sigprocmask(SIG_BLOCK, out_term, NULL);
 }
 
+/* Does the change that we watch still wait? Another may have come after it. */
+static gboolean
+is_waiting(const char *pending_path, gint64 deadline)
+{
+    g_autoptr(json_t) pending = lodge_json_read(pending_path, PENDING_LIMIT_BYTES, NULL);
+    return pending != NULL && lodge_json_int(pending, "deadline", 0) == deadline;
+}
+
 /* Where systemd ends a session with all its processes, SIGKILL included, being in no session's
  * control group is what saves us. Where there is no systemd this fails, and matters not. */
 static void
@@ -71,10 +79,12 @@ lodge_watch_bridge(const LodgeStore *store, int *report_fd, GError **error)
     lodge_detached_report(report_fd, NULL);
     for (gint64 left_us; (left_us = deadline - g_get_monotonic_time()) > 0;) {
         struct timespec left = {left_us / G_USEC_PER_SEC, left_us % G_USEC_PER_SEC * 1000};
-        if (sigtimedwait(&term, NULL, &left) == SIGTERM &&
-            !g_file_test(pending_path, G_FILE_TEST_EXISTS)) {
+        if (sigtimedwait(&term, NULL, &left) == SIGTERM && !is_waiting(pending_path, deadline)) {
             return TRUE;
         }
+    }
+    if (!is_waiting(pending_path, deadline)) {
+        return TRUE;
     }
     return lodge_bridge_undo(net, error);
 }

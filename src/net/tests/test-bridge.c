@@ -10,11 +10,15 @@
 
 #include "base/base.h"
 #include "net/bridge.h"
+#include "net/dhcp-client.h"
 #include "net/tests/netns.h"
 #include "net/tests/pings.h"
 #include "net/tests/steps.h"
 
 enum { LONG_MS = 60000 };
+
+#define INTERFACES "etc/network/interfaces"
+static const char interfaces[] = "auto eth0\niface eth0 inet static\n    address 192.0.2.2/24\n";
 
 typedef struct {
     char *folder;
@@ -47,6 +51,11 @@ set_up(Fixture *fixture, gconstpointer data)
     fixture->net = lodge_net_open(fixture->store, &error);
     g_assert_no_error(error);
     fixture->outside = netns_new();
+    g_autofree char *path = g_build_filename(fixture->folder, INTERFACES, NULL);
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_assert_true(lodge_dir_make(folder, 0755, NULL));
+    g_assert_true(
+        lodge_file_write(path, interfaces, strlen(interfaces), 0644, LODGE_WRITE_NO_SYNC, NULL));
     g_free(netns_run(NULL, "ip link add eth0 type veth peer name up0 netns %d",
                      fixture->outside->pid));
     g_free(netns_run(
@@ -73,6 +82,21 @@ set_up(Fixture *fixture, gconstpointer data)
     fixture->before = netns_dump();
 }
 
+/* Do the host's files make the bridge, or not? Nothing between. */
+static void
+assert_files(Fixture *fixture, gboolean with_bridge)
+{
+    g_autofree char *path = g_build_filename(fixture->folder, INTERFACES, NULL);
+    g_autofree char *text = lodge_file_read(path, 65536, NULL, NULL);
+    g_autofree char *record = g_build_filename(fixture->store->root, "host-network/br0.json", NULL);
+    g_autofree char *kept = g_build_filename(fixture->store->root, "host-network/br0", INTERFACES,
+                                             NULL);
+    g_autofree char *old = lodge_file_read(kept, 65536, NULL, NULL);
+    g_assert_cmpint(g_strcmp0(text, interfaces) != 0, ==, with_bridge);
+    g_assert_cmpint(g_file_test(record, G_FILE_TEST_EXISTS), ==, with_bridge);
+    g_assert_cmpint(g_strcmp0(old, interfaces) == 0, ==, with_bridge);
+}
+
 static void
 tear_down(Fixture *fixture, gconstpointer data)
 {
@@ -89,7 +113,7 @@ static void
 convert(Fixture *fixture, gint64 within_ms)
 {
     g_autoptr(GError) error = NULL;
-    LodgeBridgeRequest request = {"eth0", "br0", within_ms};
+    LodgeBridgeRequest request = {"eth0", "br0", within_ms, FALSE, fixture->folder};
     lodge_bridge_change(fixture->net, &request, &error);
     g_assert_no_error(error);
 }
@@ -109,7 +133,7 @@ await_watchdog(Fixture *fixture)
 static gboolean
 go_back(Fixture *fixture, gint64 within_ms, GError **error)
 {
-    LodgeBridgeRequest request = {NULL, "br0", within_ms};
+    LodgeBridgeRequest request = {NULL, "br0", within_ms, FALSE, fixture->folder};
     return lodge_bridge_change(fixture->net, &request, error);
 }
 
@@ -194,15 +218,13 @@ test_convert(Fixture *fixture, gconstpointer data)
     g_assert_cmpuint(lost.ipv4, <=, lost.control + MOST_LOST);
     g_assert_cmpuint(lost.ipv6, <=, lost.control + MOST_LOST);
     assert_moved();
-    g_autofree char *bridge = NULL;
-    g_autofree char *uplink = NULL;
-    gboolean is_bridge = FALSE;
+    LodgeBridgeConfirmed done = {0};
     g_autoptr(GError) error = NULL;
-    lodge_bridge_confirm(fixture->net, &bridge, &uplink, &is_bridge, &error);
+    lodge_bridge_confirm(fixture->net, &done, &error);
     g_assert_no_error(error);
-    g_assert_cmpstr(bridge, ==, "br0");
-    g_assert_true(is_bridge);
-    g_assert_false(lodge_bridge_confirm(fixture->net, &bridge, &uplink, &is_bridge, NULL));
+    g_assert_cmpstr(done.bridge, ==, "br0");
+    g_assert_true(done.is_bridge);
+    g_assert_false(lodge_bridge_confirm(fixture->net, &done, NULL));
     assert_moved();
 }
 
@@ -217,7 +239,7 @@ test_undone(Fixture *fixture, gconstpointer data)
     if (pid == 0) {
         setsid();
         g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
-        LodgeBridgeRequest request = {"eth0", "br0", 1000};
+        LodgeBridgeRequest request = {"eth0", "br0", 1000, TRUE, NULL};
         g_autofree char *done = g_build_filename(fixture->folder, "done", NULL);
         if (lodge_bridge_change(net, &request, NULL)) {
             lodge_file_write(done, "", 0, 0644, LODGE_WRITE_NO_SYNC, NULL);
@@ -245,38 +267,38 @@ test_watchdog_killed(Fixture *fixture, gconstpointer data)
     assert_moved();
     lodge_bridge_recover(fixture->net);
     netns_assert_unchanged(fixture->before);
+    assert_files(fixture, FALSE);
 }
 
 static void
 test_unbridge(Fixture *fixture, gconstpointer data)
 {
     (void)data;
-    g_autofree char *bridge = NULL;
-    g_autofree char *uplink = NULL;
-    gboolean is_bridge = FALSE;
+    LodgeBridgeConfirmed done = {0};
     g_autoptr(GError) error = NULL;
     convert(fixture, LONG_MS);
     g_assert_false(go_back(fixture, LONG_MS, &error));
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_BUSY);
     g_clear_error(&error);
-    lodge_bridge_confirm(fixture->net, &bridge, &uplink, &is_bridge, &error);
+    lodge_bridge_confirm(fixture->net, &done, &error);
     g_assert_no_error(error);
+    assert_files(fixture, TRUE);
     /* Unconfirmed, it becomes a bridge again. */
     go_back(fixture, 300, &error);
     g_assert_no_error(error);
     await_watchdog(fixture);
     assert_moved();
+    assert_files(fixture, TRUE);
     Pings *pings[WAYS];
     begin_pings(fixture, 1000, pings);
     go_back(fixture, LONG_MS, &error);
     g_assert_no_error(error);
     Lost lost = end_pings(pings, "unbridged");
-    g_clear_pointer(&bridge, g_free);
-    g_clear_pointer(&uplink, g_free);
-    lodge_bridge_confirm(fixture->net, &bridge, &uplink, &is_bridge, &error);
+    lodge_bridge_confirm(fixture->net, &done, &error);
     g_assert_no_error(error);
-    g_assert_false(is_bridge);
+    g_assert_false(done.is_bridge);
     netns_assert_unchanged(fixture->before);
+    assert_files(fixture, FALSE);
     g_assert_cmpuint(lost.ipv4, <=, lost.control + MOST_LOST);
     g_assert_cmpuint(lost.ipv6, <=, lost.control + MOST_LOST);
 }
@@ -285,7 +307,7 @@ static void
 refuse(Fixture *fixture, const char *uplink, const char *bridge, LodgeError code)
 {
     g_autoptr(GError) error = NULL;
-    LodgeBridgeRequest request = {uplink, bridge, LONG_MS};
+    LodgeBridgeRequest request = {uplink, bridge, LONG_MS, TRUE, NULL};
     g_assert_false(lodge_bridge_change(fixture->net, &request, &error));
     g_assert_error(error, LODGE_ERROR, (int)code);
     g_test_message("%s", error->message);
@@ -313,7 +335,7 @@ test_preflight(Fixture *fixture, gconstpointer data)
     netns_assert_unchanged(fixture->before);
     /* A plan changes nothing. */
     g_autoptr(GError) error = NULL;
-    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS};
+    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS, TRUE, NULL};
     g_autoptr(LodgeBridgePlan) plan = lodge_bridge_plan(fixture->net, &request, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(g_strv_length(plan->steps), >, 10);
@@ -337,7 +359,7 @@ test_failure(Fixture *fixture, gconstpointer data)
                            " ip route add 10.7.0.0/16 nhid 5"));
     g_free(fixture->before);
     fixture->before = netns_dump();
-    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS};
+    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS, TRUE, NULL};
     g_assert_false(lodge_bridge_change(fixture->net, &request, &error));
     g_test_message("%s", error->message);
     netns_assert_unchanged(fixture->before);
@@ -351,7 +373,7 @@ change_in_child(gpointer data)
 {
     const Fixture *fixture = data;
     g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
-    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS};
+    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS, FALSE, fixture->folder};
     lodge_bridge_change(net, &request, NULL);
 }
 
@@ -359,11 +381,9 @@ static void
 confirm_in_child(gpointer data)
 {
     const Fixture *fixture = data;
-    g_autofree char *bridge = NULL;
-    g_autofree char *uplink = NULL;
-    gboolean is_bridge = FALSE;
+    LodgeBridgeConfirmed done = {0};
     g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
-    lodge_bridge_confirm(net, &bridge, &uplink, &is_bridge, NULL);
+    lodge_bridge_confirm(net, &done, NULL);
 }
 
 static void
@@ -408,6 +428,7 @@ test_confirm_killed(Fixture *fixture, gconstpointer data)
         g_autofree char *waiting = lodge_bridge_waiting(fixture->store, &left_ms);
         assert_moved();
         if (waiting == NULL) {
+            assert_files(fixture, TRUE);
             await_watchdog(fixture);
             go_back(fixture, LONG_MS, &error);
             g_assert_no_error(error);
@@ -415,9 +436,75 @@ test_confirm_killed(Fixture *fixture, gconstpointer data)
         } else {
             undo_all(fixture);
         }
+        assert_files(fixture, FALSE);
         netns_assert_unchanged(fixture->before);
     }
     g_assert_cmpuint(step, >, 2);
+}
+
+/* The way back is killed when it is confirmed: it was confirmed, or the bridge comes back. */
+static void
+test_way_back_killed(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(GError) error = NULL;
+    gboolean finished = FALSE;
+    guint step = 0;
+    convert(fixture, LONG_MS);
+    confirm_in_child(fixture);
+    for (; !finished; step++) {
+        gint64 left_ms = 0;
+        go_back(fixture, LONG_MS, &error);
+        g_assert_no_error(error);
+        finished = !steps_kill_at(step, confirm_in_child, fixture);
+        lodge_bridge_recover(fixture->net);
+        g_autofree char *waiting = lodge_bridge_waiting(fixture->store, &left_ms);
+        if (waiting != NULL) {
+            undo_all(fixture);
+            assert_moved();
+            assert_files(fixture, TRUE);
+            continue;
+        }
+        await_watchdog(fixture);
+        netns_assert_unchanged(fixture->before);
+        assert_files(fixture, FALSE);
+        if (!finished) {
+            convert(fixture, LONG_MS);
+            confirm_in_child(fixture);
+        }
+    }
+    g_assert_cmpuint(step, >, 4);
+}
+
+/* A DHCP client that runs by itself goes with its address. */
+static void
+test_dhcp_client(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    static const char *const words[] = {
+        "/sbin/dhclient", "-pf", "/run/dhclient.eth0.pid", "-lf", "/l/dhclient-eth0.leases",
+        "eth0",           NULL};
+    g_auto(GStrv) moved = lodge_dhcp_client_argv(words, "eth0", "br0");
+    g_autofree char *line = g_strjoinv(" ", moved);
+    g_assert_cmpstr(line, ==,
+                    "/sbin/dhclient -pf /run/dhclient.br0.pid -lf /l/dhclient-br0.leases br0");
+    g_assert_null(lodge_dhcp_client_argv(words, "eth1", "br0"));
+    static const char *const others[] = {"vi", "eth0", NULL};
+    g_assert_null(lodge_dhcp_client_argv(others, "eth0", "br0"));
+    /* What only looks like one, so that it can be seen what becomes of it. */
+    g_free(netns_run(NULL,
+                     "cd %s; setsid bash -c 'exec -a dhclient sh -c \"echo \\$\\$ "
+                     "\\$0 >>$LODGE_DIR/clients; while :; do sleep 1; done\" eth0' </dev/null "
+                     ">/dev/null 2>&1 & while ! test -s %s/clients; do sleep 0.01; done",
+                     fixture->folder, fixture->folder));
+    lodge_dhcp_client_move("eth1", "br0");
+    lodge_dhcp_client_move("eth0", "br0");
+    g_free(
+        netns_run(NULL,
+                  "cd %s; while ! grep -q br0 clients; do sleep 0.01; done;"
+                  " read one name <clients; test $name = eth0 && ! grep -q . /proc/$one/cmdline &&"
+                  " kill $(sed -n 's/ br0//p' clients)",
+                  fixture->folder));
 }
 
 int
@@ -436,6 +523,8 @@ main(int argc, char **argv)
     ADD("unbridge", test_unbridge);
     ADD("killed", test_killed);
     ADD("confirm-killed", test_confirm_killed);
+    ADD("way-back-killed", test_way_back_killed);
+    ADD("dhcp-client", test_dhcp_client);
     ADD("preflight", test_preflight);
     ADD("failure", test_failure);
     return g_test_run();
