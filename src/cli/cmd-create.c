@@ -9,8 +9,7 @@
 static char *option_os, *option_image, *option_disk, *option_cpus, *option_memory, *option_size;
 static char *option_user, *option_password_file, *option_user_data, *option_firmware;
 static char *option_accel, *option_description, *option_timeout;
-static char **option_ssh_keys, **option_forwards;
-static char *option_network;
+static char **option_ssh_keys, **option_forwards, **option_networks;
 static gboolean option_no_start, option_no_wait, option_keep;
 
 const GOptionEntry lodge_options_create[] = {
@@ -22,8 +21,9 @@ const GOptionEntry lodge_options_create[] = {
     {"cpus", 0, 0, G_OPTION_ARG_STRING, &option_cpus, "Virtual CPUs", "N"},
     {"memory", 0, 0, G_OPTION_ARG_STRING, &option_memory, "Memory, like 512M or 4G", "SIZE"},
     {"size", 0, 0, G_OPTION_ARG_STRING, &option_size, "The disk's size, like 40G", "SIZE"},
-    {"network", 0, 0, G_OPTION_ARG_STRING, &option_network,
-     "Put it on this network (`lodge network list`) instead of QEMU's own", "NETWORK"},
+    {"network", 0, 0, G_OPTION_ARG_STRING_ARRAY, &option_networks,
+     "A network to put it on (`lodge network list`, or `user`); may be repeated, a NIC for each",
+     "NETWORK"},
     {"forward", 0, 0, G_OPTION_ARG_STRING_ARRAY, &option_forwards,
      "A port of this host that reaches the guest, like 8080:80; may be repeated", "HOST:GUEST"},
     {"ssh-key", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &option_ssh_keys,
@@ -54,7 +54,10 @@ say_created(const LodgeCli *cli, const char *name, gint64 time_ms)
     } else if (option_no_wait) {
         lodge_say(cli, "%s is started, in %s. See how far it is: lodge show %s", name, time, name);
     } else {
-        lodge_say(cli, "%s answers, after %s. Log in: lodge ssh %s", name, time, name);
+        g_autoptr(LodgeGuestState) state = lodge_store_state(cli->store, name);
+        gboolean has_address = state->ssh_port != 0 && state->ssh_host != NULL;
+        lodge_say(cli, "%s answers%s%s, after %s. Log in: lodge ssh %s", name,
+                  has_address ? " at " : "", has_address ? state->ssh_host : "", time, name);
     }
 }
 
@@ -75,7 +78,7 @@ lodge_cmd_create(LodgeCli *cli, int argc, char **argv, GError **error)
         .user = option_user,
         .description = option_description,
         .forwards = (const char *const *)option_forwards,
-        .network = option_network,
+        .networks = (const char *const *)option_networks,
         .ssh_keys = (const char *const *)option_ssh_keys,
         .password_file = option_password_file,
         .user_data = option_user_data,

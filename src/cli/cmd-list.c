@@ -26,8 +26,10 @@ add_row(LodgeTable *table, const LodgeCli *cli, const char *name, const LodgeGue
     }
     g_autofree char *cpus = g_strdup_printf("%u", guest->cpus);
     g_autofree char *memory = lodge_size_human(guest->memory_bytes);
-    g_autofree char *port = state->ssh_port != 0 ? g_strdup_printf("%u", state->ssh_port)
-                                                 : g_strdup("–");
+    /* Where SSH gets in: the guest's own address, or a port of this host's. */
+    g_autofree char *port = state->ssh_port == 0      ? g_strdup("–")
+                            : state->ssh_host != NULL ? g_strdup(state->ssh_host)
+                                                      : g_strdup_printf("%u", state->ssh_port);
     const char *os = guest->os != NULL ? guest->os : guest->image;
     const char *note = state->reason != NULL ? state->reason : guest->description;
     const char *cells[] = {name, state_text, os != NULL ? os : "–",   cpus, memory,

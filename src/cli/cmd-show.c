@@ -41,9 +41,9 @@ print_state(const LodgeCli *cli, const LodgeGuest *guest, const LodgeGuestState 
         print_fact(cli, "at work", state->job_stage);
     }
     if (state->ssh_port != 0) {
-        g_autofree char *way = g_strdup_printf(
-            "lodge ssh %s   (%s@%s port %u)", guest->name, guest->user,
-            state->ssh_host != NULL ? state->ssh_host : "127.0.0.1", state->ssh_port);
+        g_autofree char *way = g_strdup_printf("lodge ssh %s   (%s@%s port %u)", guest->name,
+                                               guest->user, lodge_view_ssh_host(state),
+                                               state->ssh_port);
         print_fact(cli, "enter", way);
     }
 }
@@ -84,10 +84,16 @@ print_devices(const LodgeCli *cli, const LodgeGuest *guest)
     for (guint i = 0; i < guest->nics->len; i++) {
         const LodgeNic *nic = guest->nics->pdata[i];
         g_autofree char *title = g_strdup_printf("nic %s", nic->name);
-        g_autofree char *line = g_strdup_printf("network %s, %s%s%s", nic->network, nic->mac,
-                                                nic->forward != NULL ? ", forwards " : "",
-                                                nic->forward != NULL ? nic->forward : "");
-        print_fact(cli, title, line);
+        const char *const parts[][2] = {
+            {", ", nic->address}, {", ", nic->address6}, {", forwards ", nic->forward}};
+        g_autoptr(GString) text = g_string_new(NULL);
+        g_string_append_printf(text, "network %s, %s", nic->network, nic->mac);
+        for (gsize p = 0; p < G_N_ELEMENTS(parts); p++) {
+            if (parts[p][1] != NULL) {
+                g_string_append_printf(text, "%s%s", parts[p][0], parts[p][1]);
+            }
+        }
+        print_fact(cli, title, text->str);
     }
 }
 

@@ -20,6 +20,7 @@ static const LodgeCommandRow rows[] = {
      "lodge create web1 --os debian-12 # two CPUs, 1 GiB, ready for `lodge ssh web1`\n"
      "lodge create db1 --os debian-12 --cpus 4 --memory 8G --size 100G\n"
      "lodge create app --os ubuntu-24.04 --forward 8080:80 --user-data setup.yaml\n"
+     "lodge create gate --os debian-12 --network default --network lab # two NICs\n"
      "lodge create old --disk /srv/old.qcow2 --firmware uefi --no-wait",
      lodge_options_create, 1, 1, LODGE_WORD_NONE, FALSE, lodge_cmd_create},
     {"list", GUESTS, "", "show all guests and what they do",
@@ -225,7 +226,7 @@ static const LodgeCommandRow rows[] = {
     {"network list", NETWORKS, "", "show all networks", NULL, "lodge network list", NULL, 0, 0,
      LODGE_WORD_NONE, FALSE, lodge_cmd_network_list},
     {"network show", NETWORKS, "NETWORK", "show all about one network", NULL,
-     "lodge network show nat", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_show},
+     "lodge network show default", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_show},
     {"network set", NETWORKS, "NETWORK KEY=VALUE…", "change a network's definition",
      "KEY= alone takes a key back to its default. A running network changes when it is started "
      "anew.",
@@ -236,12 +237,14 @@ static const LodgeCommandRow rows[] = {
      lodge_cmd_network_delete},
     {"network start", NETWORKS, "NETWORK…", "start networks, or mend them",
      "What is there is kept, what is missing is made: bridge, addresses, rules, dnsmasq.",
-     "lodge network start nat", NULL, 1, -1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_start},
+     "lodge network start default", NULL, 1, -1, LODGE_WORD_NETWORK, FALSE,
+     lodge_cmd_network_start},
     {"network stop", NETWORKS, "NETWORK…", "stop networks, leaving nothing behind", NULL,
      "lodge network stop lan\nlodge network stop lan --force # with guests on it",
      lodge_options_network_stop, 1, -1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_stop},
     {"network leases", NETWORKS, "NETWORK", "show who was given which address", NULL,
-     "lodge network leases nat", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_leases},
+     "lodge network leases default", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE,
+     lodge_cmd_network_leases},
     {"network bridge", NETWORKS, "INTERFACE", "make the host's interface a port of a new bridge",
      "Guests on the bridge are on the host's own segment. Addresses, routes, neighbours and MAC "
      "move "

@@ -52,23 +52,32 @@ nics_json(const LodgeGuest *guest)
     json_t *nics = json_array();
     for (guint i = 0; i < guest->nics->len; i++) {
         const LodgeNic *nic = guest->nics->pdata[i];
-        json_array_append_new(nics, json_pack("{s:s, s:s, s:s, s:o}", "name", nic->name, "network",
-                                              nic->network, "mac", nic->mac, "forward",
+        json_array_append_new(nics, json_pack("{s:s, s:s, s:s, s:o, s:o, s:o}", "name", nic->name,
+                                              "network", nic->network, "mac", nic->mac, "address",
+                                              lodge_json_string_or_null(nic->address), "address6",
+                                              lodge_json_string_or_null(nic->address6), "forward",
                                               lodge_json_string_or_null(nic->forward)));
     }
     return nics;
 }
 
+const char *
+lodge_view_ssh_host(const LodgeGuestState *state)
+{
+    return state->ssh_port == 0 ? NULL : state->ssh_host != NULL ? state->ssh_host : "127.0.0.1";
+}
+
 json_t *
 lodge_view_state_json(const char *name, const LodgeGuestState *state)
 {
-    return json_pack("{s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:I, s:i, s:o, s:o}", "name", name,
+    return json_pack("{s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:I, s:i, s:o, s:o, s:o}", "name", name,
                      "state", lodge_state_word(state->state), "reason",
                      lodge_json_string_or_null(state->reason), "keeper", state->has_keeper, "agent",
                      state->agent, "job", lodge_json_string_or_null(state->job), "job_stage",
                      lodge_json_string_or_null(state->job_stage), "started_ms",
                      (json_int_t)state->started_ms, "pid", (int)state->qemu_pid, "ssh_port",
-                     state->ssh_port != 0 ? json_integer(state->ssh_port) : json_null(), "accel",
+                     state->ssh_port != 0 ? json_integer(state->ssh_port) : json_null(), "ssh_host",
+                     lodge_json_string_or_null(lodge_view_ssh_host(state)), "accel",
                      state->has_qemu ? json_string(state->is_kvm ? "kvm" : "tcg") : json_null());
 }
 

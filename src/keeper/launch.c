@@ -13,7 +13,7 @@ enum {
 static gboolean
 is_managed_by_systemd(const LodgeStore *store)
 {
-    return geteuid() == 0 && g_str_equal(store->root, "/var/lib/lodge") &&
+    return geteuid() == 0 && lodge_store_is_system(store) &&
            g_file_test("/run/systemd/system", G_FILE_TEST_IS_DIR) &&
            (g_file_test("/etc/systemd/system/lodge-guest@.service", G_FILE_TEST_EXISTS) ||
             g_file_test("/usr/local/lib/systemd/system/lodge-guest@.service", G_FILE_TEST_EXISTS) ||

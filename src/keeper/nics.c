@@ -83,6 +83,41 @@ lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, GError **error
     return taps;
 }
 
+/* The definition names it, or, one written by hand, what was reserved when the tap was opened. */
+static char *
+address_of(const LodgeStore *store, const LodgeGuest *guest, const LodgeNic *nic)
+{
+    g_autoptr(LodgeNetwork) network = lodge_net_running(store, nic->network);
+    if (network == NULL || (network->mode == LODGE_NETWORK_ISOLATED && !network->host)) {
+        return NULL;
+    }
+    if (nic->address != NULL || nic->address6 != NULL) {
+        return g_strdup(nic->address != NULL ? nic->address : nic->address6);
+    }
+    g_autofree char *link = lodge_port_link(store->root, guest->name, nic->name);
+    g_autoptr(GPtrArray) ports = lodge_net_ports(store, nic->network);
+    for (guint i = 0; i < ports->len; i++) {
+        const LodgePort *port = ports->pdata[i];
+        if (g_str_equal(port->link, link)) {
+            return g_strdup(port->address4 != NULL ? port->address4 : port->address6);
+        }
+    }
+    return NULL;
+}
+
+char *
+lodge_nics_address(const LodgeStore *store, const LodgeGuest *guest)
+{
+    for (guint i = 0; i < guest->nics->len; i++) {
+        const LodgeNic *nic = guest->nics->pdata[i];
+        char *address = is_user(nic) ? NULL : address_of(store, guest, nic);
+        if (address != NULL) {
+            return address;
+        }
+    }
+    return NULL;
+}
+
 void
 lodge_taps_forget(const LodgeStore *store, const char *guest)
 {

@@ -11,5 +11,9 @@
 LodgeTap *lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, GError **error);
 void lodge_taps_free(LodgeTap *taps, guint count);
 
+/* The address at which the host reaches a guest whose taps are open: of the first NIC that has one,
+ * on a network where the host is too. Free with g_free; NULL: none is known. */
+char *lodge_nics_address(const LodgeStore *store, const LodgeGuest *guest);
+
 /* Take away what the networks have of the guest. Its taps are gone with its QEMU. */
 void lodge_taps_forget(const LodgeStore *store, const char *guest);

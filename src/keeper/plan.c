@@ -118,15 +118,22 @@ choose_ports(LodgePlan *plan, const LodgeGuest *guest, const char *folder, GErro
     }
     const LodgeNic *first = guest->nics->pdata[0];
     if (g_strcmp0(first->network, "user") != 0) {
-        /* The host reaches it by its own address, where that is known. */
-        plan->ssh_host = g_strdup(first->address != NULL ? first->address : first->address6);
-        plan->ssh_port = plan->ssh_host != NULL ? SSH_PORT : 0;
-        return TRUE;
+        return TRUE; /* see choose_host() */
     }
     plan->ssh_port = first->ssh_port != 0
                          ? first->ssh_port
                          : lodge_port_choose(folder, &plan->port_reservation, error);
     return plan->ssh_port != 0;
+}
+
+/* The host reaches it by its own address, where that is known. */
+static void
+choose_host(LodgePlan *plan, const LodgeStore *store, const LodgeGuest *guest)
+{
+    if (plan->ssh_port == 0) {
+        plan->ssh_host = lodge_nics_address(store, guest);
+        plan->ssh_port = plan->ssh_host != NULL ? SSH_PORT : 0;
+    }
 }
 
 static char *
@@ -177,6 +184,7 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean pause
     if (plan->taps == NULL) {
         return NULL;
     }
+    choose_host(plan, store, guest);
     g_autofree char *firmware_vars = g_build_filename(folder, "nvram.qcow2", NULL);
     g_autofree char *seed_text = existing(folder, "seed.txt");
     g_autofree char *seed_disk = existing(folder, "seed.iso");

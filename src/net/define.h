@@ -4,9 +4,14 @@
 #include "net/net.h"
 
 /* The network that guests of root get unless told; made when it is first needed. */
-#define LODGE_NETWORK_DEFAULT "nat"
+#define LODGE_NETWORK_DEFAULT "default"
 /* What every installation has without a definition: QEMU's own user-mode network. */
 #define LODGE_NETWORK_USER "user"
+
+/* What a guest that names no network is put on: LODGE_NETWORK_DEFAULT, running, or else
+ * LODGE_NETWORK_USER. If the default was tried and did not come up, the reason goes to @out_why
+ * (else NULL; free with g_free). */
+const char *lodge_network_default(const LodgeStore *store, char **out_why);
 
 /* Define a network. @settings are "KEY=VALUE", NULL-terminated; prefixes that are not given are
  * chosen. EXISTS if the name or a prefix is taken. */

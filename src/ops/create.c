@@ -17,7 +17,7 @@
 #include "base/base.h"
 #include "image/image.h"
 #include "ops/definition.h"
-#include "net/net.h"
+#include "net/define.h"
 #include "ops/ops.h"
 #include "ops/session.h"
 #include "qemu/qcow2.h"
@@ -77,12 +77,31 @@ check_disk(const LodgeCreate *what, GError **error)
     return chain != NULL || lodge_error_prefix(error, "--disk");
 }
 
+/* Where the default network can't be, its guests have another, and their user is told why. */
+static const char *
+choose_network(const LodgeStore *store, LodgeProgress *progress)
+{
+    g_autofree char *why = NULL;
+    if (lodge_net_state(store, LODGE_NETWORK_DEFAULT) != LODGE_NET_UP) {
+        lodge_progress_stage(progress, "network");
+    }
+    const char *name = lodge_network_default(store, &why);
+    if (why != NULL) {
+        lodge_progress_stage(progress, "network: user-mode, as the default can't be here: %s", why);
+    }
+    return name;
+}
+
 static gboolean
 build(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *progress, GError **error)
 {
     g_auto(GStrv) keys = definition_keys(store, what, error);
     if (keys == NULL) {
         return FALSE;
+    }
+    const char *chosen[] = {NULL, NULL};
+    if (what->networks == NULL) {
+        chosen[0] = choose_network(store, progress);
     }
     lodge_progress_stage(progress, "disk and definition");
     g_autoptr(LodgeStaging)
@@ -93,7 +112,8 @@ build(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *progress,
     Definition definition = {.store = store,
                              .what = what,
                              .image_name = what->os != NULL ? what->os : what->image,
-                             .keys = keys};
+                             .keys = keys,
+                             .networks = what->networks != NULL ? what->networks : chosen};
     const char *folder = lodge_staging_folder(staging);
     g_autofree char *marker = g_build_filename(folder, "creating", NULL);
     return definition_write(&definition, folder, error) &&
@@ -141,7 +161,7 @@ gboolean
 lodge_create(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *progress,
              GError **error)
 {
-    if (!definition_check(what, error) || !check_disk(what, error)) {
+    if (!definition_check(store, what, error) || !check_disk(what, error)) {
         return FALSE;
     }
     g_autoptr(Session) session = g_new0(Session, 1);

@@ -57,8 +57,34 @@ key_of(const Setting *setting)
     return lodge_section_key(section, setting->key);
 }
 
+/* Networks there are, and where ports are forwarded, one that can. */
+static gboolean
+check_networks(const LodgeStore *store, const LodgeCreate *what, GError **error)
+{
+    for (gsize i = 0; what->networks != NULL && what->networks[i] != NULL; i++) {
+        const char *name = what->networks[i];
+        g_autoptr(GError) problem = NULL;
+        g_autoptr(LodgeNetwork) network = g_str_equal(name, LODGE_NETWORK_USER)
+                                              ? NULL
+                                              : lodge_store_network(store, name, &problem);
+        gboolean forwards = i == 0 && what->forwards != NULL && what->forwards[0] != NULL;
+        if (network != NULL && forwards && network->mode != LODGE_NETWORK_NAT) {
+            return lodge_error_set(
+                error, LODGE_ERROR_USAGE,
+                "--forward: network %s is %s, and ports are forwarded by nat and "
+                "user networks only",
+                name, lodge_network_mode_word(network));
+        }
+        if (problem != NULL && !g_str_equal(name, LODGE_NETWORK_DEFAULT)) {
+            g_propagate_prefixed_error(error, g_steal_pointer(&problem), "--network: ");
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 gboolean
-definition_check(const LodgeCreate *what, GError **error)
+definition_check(const LodgeStore *store, const LodgeCreate *what, GError **error)
 {
     Setting settings[16];
     gsize count = list_settings(what, settings);
@@ -83,7 +109,7 @@ definition_check(const LodgeCreate *what, GError **error)
             return lodge_error_prefix(error, "--forward");
         }
     }
-    return TRUE;
+    return check_networks(store, what, error);
 }
 
 static void
@@ -148,28 +174,43 @@ set_disk(GKeyFile *file, const Definition *definition, const LodgeImage *image)
     set(file, "disk root", "format", lodge_qcow2_is(path) ? "qcow2" : "raw");
 }
 
-/* The addresses that the guest will have, reserved from now on. */
+/* The addresses that the NIC will have, reserved from now on. */
 static gboolean
-set_addresses(GKeyFile *file, const Definition *definition, const char *mac, GError **error)
+set_addresses(GKeyFile *file, const Definition *definition, const LodgePort *port, const char *name,
+              GError **error)
+{
+    g_autofree char *group = g_strconcat("nic ", port->nic, NULL);
+    g_autoptr(LodgeNetwork) network = lodge_network_find(definition->store, name, error);
+    g_auto(LodgeNetworkLease) lease = {NULL, NULL};
+    if (network == NULL || !lodge_net_reserve(definition->store, network, port, &lease, error)) {
+        return FALSE;
+    }
+    set(file, group, "address", lease.address4);
+    set(file, group, "address6", lease.address6);
+    return TRUE;
+}
+
+/* The NICs are called net, net2, net3 …, as they may move to other networks. */
+static gboolean
+set_nics(GKeyFile *file, const Definition *definition, GError **error)
 {
     const LodgeCreate *what = definition->what;
-    if (g_str_equal(what->network, LODGE_NETWORK_USER)) {
-        return TRUE;
+    for (guint i = 0; definition->networks[i] != NULL; i++) {
+        const char *network = definition->networks[i];
+        g_autofree char *nic = i == 0 ? g_strdup("net") : g_strdup_printf("net%u", i + 1);
+        g_autofree char *group = g_strconcat("nic ", nic, NULL);
+        g_autofree char *mac = lodge_mac_random();
+        LodgePort port = {.guest = (char *)what->name, .nic = nic, .mac = mac};
+        set(file, group, "network", network);
+        set(file, group, "mac", mac);
+        if (!g_str_equal(network, LODGE_NETWORK_USER) &&
+            !set_addresses(file, definition, &port, network, error)) {
+            return FALSE;
+        }
     }
-    g_autoptr(LodgeNetwork) network = lodge_network_find(definition->store, what->network, error);
-    if (network == NULL) {
-        return FALSE;
-    }
-    LodgePort port = {.guest = (char *)what->name, .nic = (char *)"net", .mac = (char *)mac};
-    g_auto(LodgeNetworkLease) lease = {NULL, NULL};
-    if (!lodge_net_reserve(definition->store, network, &port, &lease, error)) {
-        return FALSE;
-    }
-    if (lease.address4 != NULL) {
-        set(file, "nic net", "address", lease.address4);
-    }
-    if (lease.address6 != NULL) {
-        set(file, "nic net", "address6", lease.address6);
+    if (what->forwards != NULL && what->forwards[0] != NULL) {
+        g_autofree char *forwards = g_strjoinv(" ", (char **)what->forwards);
+        set(file, "nic net", "forward", forwards);
     }
     return TRUE;
 }
@@ -197,17 +238,7 @@ render(const Definition *definition, const LodgeImage *image, GError **error)
         }
     }
     set_disk(file, definition, image);
-    g_autofree char *mac = lodge_mac_random();
-    set(file, "nic net", "network", what->network != NULL ? what->network : LODGE_NETWORK_USER);
-    set(file, "nic net", "mac", mac);
-    if (what->network != NULL && !set_addresses(file, definition, mac, error)) {
-        return NULL;
-    }
-    if (what->forwards != NULL && what->forwards[0] != NULL) {
-        g_autofree char *forwards = g_strjoinv(" ", (char **)what->forwards);
-        set(file, "nic net", "forward", forwards);
-    }
-    return g_key_file_to_data(file, NULL, NULL);
+    return set_nics(file, definition, error) ? g_key_file_to_data(file, NULL, NULL) : NULL;
 }
 
 /* A copy in qcow2, which snapshots need, of the variables that OVMF comes with. */
@@ -254,8 +285,11 @@ write_seed(const Definition *definition, const LodgeGuest *guest, const LodgeIma
         return TRUE; /* nobody inside would read it */
     }
     g_autofree char *instance = g_uuid_string_random();
-    const LodgeNic *nic = guest->nics->pdata[0];
-    const char *macs[] = {nic->mac, NULL};
+    g_autoptr(GPtrArray) macs = g_ptr_array_new();
+    for (guint i = 0; i < guest->nics->len; i++) {
+        g_ptr_array_add(macs, ((const LodgeNic *)guest->nics->pdata[i])->mac);
+    }
+    g_ptr_array_add(macs, NULL);
     LodgeSeed seed = {.kind = (LodgeProvision)guest->provision,
                       .hostname = guest->name,
                       .user = guest->user,
@@ -263,7 +297,7 @@ write_seed(const Definition *definition, const LodgeGuest *guest, const LodgeIma
                       .authorized_keys = (const char *const *)definition->keys,
                       .groups = image->groups,
                       .shell = image->shell,
-                      .macs = macs,
+                      .macs = (const char *const *)macs->pdata,
                       .user_data = user_data,
                       .instance_id = instance};
     return lodge_seed_write(folder, &seed, error);

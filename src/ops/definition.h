@@ -9,12 +9,14 @@
 typedef struct {
     const LodgeStore *store;
     const LodgeCreate *what;
-    const char *image_name; /* NULL: none */
-    char **keys;            /* public SSH keys, Lodge's own first */
+    const char *image_name;      /* NULL: none */
+    char **keys;                 /* public SSH keys, Lodge's own first */
+    const char *const *networks; /* a NIC for each */
 } Definition;
 
-/* Check all values as the user wrote them. USAGE errors name the option. Touches nothing. */
-gboolean definition_check(const LodgeCreate *what, GError **error);
+/* Check all values as the user wrote them. USAGE errors name the option, NOT_FOUND the network that
+ * is none. Touches nothing. */
+gboolean definition_check(const LodgeStore *store, const LodgeCreate *what, GError **error);
 
 /* Write guest.conf, the root disk, the firmware's variables and the seed into @folder. */
 gboolean definition_write(const Definition *definition, const char *folder, GError **error);

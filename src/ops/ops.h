@@ -17,7 +17,7 @@ typedef struct {
     const char *disk;  /* a disk file of the user's own, used where it is */
     const char *cpus, *memory, *size, *firmware, *accel, *user, *description;
     const char *const *forwards;
-    const char *network;         /* NULL: user */
+    const char *const *networks; /* a NIC each; NULL: what lodge_network_default() says */
     const char *const *ssh_keys; /* files of public keys; NULL: those of the calling user */
     const char *password_file;   /* its first line */
     const char *user_data;       /* a cloud-init user-data file */

@@ -82,8 +82,8 @@ lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,
     g_ptr_array_add(argv, g_strdup_printf("-p%u", state->ssh_port));
     g_ptr_array_add(argv, g_strdup_printf("-oIdentityFile=%s", key));
     g_ptr_array_add(argv, g_strdup_printf("-oUserKnownHostsFile=%s", hosts));
-    /* The first connection goes over loopback to a guest that was just made: its key is believed
-     * then, and never again another. */
+    /* The first connection goes over loopback, or a bridge whose filter lets nobody else have that
+     * address, to a guest that was just made: its key is believed then, and never again another. */
     g_ptr_array_add(argv, g_strdup("-oStrictHostKeyChecking=accept-new"));
     g_ptr_array_add(argv, g_strdup_printf("-oHostKeyAlias=%s", name));
     g_ptr_array_add(argv, g_strdup("-oCheckHostIP=no"));

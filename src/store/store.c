@@ -11,6 +11,8 @@ enum {
     DEFINITION_LIMIT_BYTES = 256 << 10,
 };
 
+#define SYSTEM_ROOT "/var/lib/lodge"
+
 static LodgeStore *
 store_new(char *root, char *run)
 {
@@ -33,7 +35,7 @@ lodge_store_open(GError **error)
         return store_new(g_strdup(folder), g_build_filename(folder, "run", NULL));
     }
     if (geteuid() == 0) {
-        return store_new(g_strdup("/var/lib/lodge"), g_strdup("/run/lodge"));
+        return store_new(g_strdup(SYSTEM_ROOT), g_strdup("/run/lodge"));
     }
     /* Without XDG_RUNTIME_DIR GLib falls back to the cache folder, which is the user's own too. */
     return store_new(g_build_filename(g_get_user_data_dir(), "lodge", NULL),
@@ -48,6 +50,12 @@ lodge_store_free(LodgeStore *store)
         g_free(store->run);
         g_free(store);
     }
+}
+
+gboolean
+lodge_store_is_system(const LodgeStore *store)
+{
+    return g_str_equal(store->root, SYSTEM_ROOT);
 }
 
 char *

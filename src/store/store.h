@@ -21,6 +21,10 @@ typedef enum { LODGE_STORE_GUESTS, LODGE_STORE_IMAGES } LodgeStoreKind;
 LodgeStore *lodge_store_open(GError **error);
 void lodge_store_free(LodgeStore *store);
 
+/* Is it the one of the system, /var/lib/lodge? What reaches out of a store's folders (units, the
+ * host's network) is done unasked for this one only. */
+gboolean lodge_store_is_system(const LodgeStore *store);
+
 /* <root>/guests/NAME[/FILE], <root>/images/NAME[/FILE], <run>/guests/NAME[/FILE]. Free with g_free.
  * Names were checked before: these only join. */
 char *lodge_store_guest_path(const LodgeStore *store, const char *name, const char *file);
