@@ -109,6 +109,8 @@ gboolean lodge_cmd_edit(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_rename(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_ssh(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_exec(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_forward(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_resolve(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_log(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_console(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_events(LodgeCli *cli, int argc, char **argv, GError **error);
@@ -147,6 +149,7 @@ gboolean lodge_cmd_network_stop(LodgeCli *cli, int argc, char **argv, GError **e
 gboolean lodge_cmd_network_bridge(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_unbridge(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_confirm(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_network_forward(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_leases(LodgeCli *cli, int argc, char **argv, GError **error);
 
 /* Option values live where GOption can reach them: in statics beside their commands. */
@@ -162,6 +165,7 @@ extern const GOptionEntry lodge_options_top[];
 extern const GOptionEntry lodge_options_delete[];
 extern const GOptionEntry lodge_options_ssh[];
 extern const GOptionEntry lodge_options_exec[];
+extern const GOptionEntry lodge_options_forward[];
 extern const GOptionEntry lodge_options_log[];
 extern const GOptionEntry lodge_options_console[];
 extern const GOptionEntry lodge_options_events[];

@@ -42,7 +42,7 @@ print_state(const LodgeCli *cli, const LodgeGuest *guest, const LodgeGuestState 
     }
     if (state->ssh_port != 0) {
         g_autofree char *way = g_strdup_printf("lodge ssh %s   (%s@%s port %u)", guest->name,
-                                               guest->user, lodge_view_ssh_host(state),
+                                               guest->user, lodge_state_ssh_host(state),
                                                state->ssh_port);
         print_fact(cli, "enter", way);
     }

@@ -268,6 +268,23 @@ static const LodgeCommandRow rows[] = {
      "Without it `network bridge` and `network unbridge` are undone when their time is over.",
      "lodge network confirm\nlodge network confirm --undo # do not wait for the end of its time",
      lodge_options_network_confirm, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_network_confirm},
+    {"network forward", NETWORKS, "NETWORK", "show which of the host's ports reach its guests",
+     "`lodge forward` adds and removes them.", "lodge network forward default", NULL, 1, 1,
+     LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_forward},
+    {"forward", NETWORKS, "[GUEST [[ADDRESS:]PORT[:GUEST-PORT][/udp]…]]",
+     "let ports of this host reach a guest",
+     "Shows them, or adds some, or with --remove takes them away; at once, also while the guest "
+     "runs. On a network the port is that of all the host's addresses unless one is given, and "
+     "other guests reach it there too; in user mode it is the loopback address's. A port that a "
+     "program of the host listens on is refused.",
+     "lodge forward web1 8080:80 8443:443\nlodge forward web1 127.0.0.1:5432:5432\n"
+     "lodge forward web1 --remove 8080\nlodge forward # all guests' ports",
+     lodge_options_forward, 0, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_forward},
+    {"resolve", NETWORKS, "GUEST", "tell a guest's addresses",
+     "Within its network a guest is also found by DNS, as GUEST and GUEST.lodge (or the network's "
+     "domain=), and by this host where systemd-resolved runs. Exit status 3: none is known.",
+     "lodge resolve web1\nlodge resolve web1 --json", NULL, 1, 1, LODGE_WORD_GUEST, FALSE,
+     lodge_cmd_resolve},
     {"events", HOST, "[GUEST]", "show what happened to guests",
      "Starts, stops, crashes and the like, as the keepers saw them. The last one or two MiB are "
      "kept until the host restarts.",

@@ -61,12 +61,6 @@ nics_json(const LodgeGuest *guest)
     return nics;
 }
 
-const char *
-lodge_view_ssh_host(const LodgeGuestState *state)
-{
-    return state->ssh_port == 0 ? NULL : state->ssh_host != NULL ? state->ssh_host : "127.0.0.1";
-}
-
 json_t *
 lodge_view_state_json(const char *name, const LodgeGuestState *state)
 {
@@ -77,7 +71,7 @@ lodge_view_state_json(const char *name, const LodgeGuestState *state)
                      lodge_json_string_or_null(state->job_stage), "started_ms",
                      (json_int_t)state->started_ms, "pid", (int)state->qemu_pid, "ssh_port",
                      state->ssh_port != 0 ? json_integer(state->ssh_port) : json_null(), "ssh_host",
-                     lodge_json_string_or_null(lodge_view_ssh_host(state)), "accel",
+                     lodge_json_string_or_null(lodge_state_ssh_host(state)), "accel",
                      state->has_qemu ? json_string(state->is_kvm ? "kvm" : "tcg") : json_null());
 }
 

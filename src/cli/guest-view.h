@@ -9,9 +9,6 @@ char *lodge_view_state(const LodgeGuestState *state);
 /* "3 min 5 s", or a dash. */
 char *lodge_view_uptime(const LodgeGuestState *state);
 
-/* Where its SSH server is reached; NULL: nowhere. Borrowed. */
-const char *lodge_view_ssh_host(const LodgeGuestState *state);
-
 /* What is known without its definition; with it; and that printed, with how long it took to get
  * there if @time_ms is not negative. */
 json_t *lodge_view_state_json(const char *name, const LodgeGuestState *state);

@@ -119,3 +119,14 @@ lodge_forwards_parse(const char *text, GError **error)
     }
     return g_steal_pointer(&forwards);
 }
+
+char *
+lodge_forward_format(const LodgeForward *forward)
+{
+    gboolean is_ipv6 = strchr(forward->address, ':') != NULL;
+    g_autofree char *address = !forward->address_given ? g_strdup("")
+                               : is_ipv6               ? g_strdup_printf("[%s]:", forward->address)
+                                                       : g_strdup_printf("%s:", forward->address);
+    return g_strdup_printf("%s%u:%u%s", address, forward->host_port, forward->guest_port,
+                           forward->udp ? "/udp" : "");
+}

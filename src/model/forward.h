@@ -15,3 +15,6 @@ typedef struct {
  * of LodgeForward * that frees them; NULL with a USAGE error that names the wrong one. A host port
  * that stands twice is an error. */
 GPtrArray *lodge_forwards_parse(const char *text, GError **error);
+
+/* One of them as it would be written. Free with g_free. */
+char *lodge_forward_format(const LodgeForward *forward);

@@ -95,7 +95,7 @@ take_entries(const char *folder, const char *but, GHashTable *taken)
 /* Put a file into one of dnsmasq's folders at one stroke: it reads each name that appears. */
 static gboolean
 put_file(const LodgeStore *store, const char *network, const char *folder, const char *name,
-         const char *text, GError **error)
+         const char *text, gboolean *replaced, GError **error)
 {
     g_autofree char *made_name = g_strdup_printf(".%s-%s", folder, name);
     g_autofree char *made = lodge_store_network_run_path(store, network, made_name);
@@ -105,6 +105,7 @@ put_file(const LodgeStore *store, const char *network, const char *folder, const
     if (g_strcmp0(old, text) == 0) {
         return TRUE;
     }
+    *replaced = *replaced || old != NULL;
     return lodge_dir_make(parent, 0755, error) &&
            lodge_file_write(made, text, strlen(text), 0644, LODGE_WRITE_NO_SYNC, error) &&
            (rename(made, path) == 0 || lodge_error_errno(error, errno, "Writing %s", path));
@@ -117,8 +118,15 @@ lodge_net_write_entry(const LodgeStore *store, const LodgeNetwork *network, cons
     g_autofree char *name = entry_name(port);
     g_autofree char *host = lodge_dnsmasq_host(port);
     g_autofree char *names = lodge_dnsmasq_names(network, port);
-    return put_file(store, network->name, "hosts", name, host, error) &&
-           put_file(store, network->name, "names", name, names, error);
+    gboolean replaced = FALSE;
+    if (!put_file(store, network->name, "hosts", name, host, &replaced, error) ||
+        !put_file(store, network->name, "names", name, names, &replaced, error)) {
+        return FALSE;
+    }
+    if (replaced) {
+        lodge_net_reread_hosts(store, network);
+    }
+    return TRUE;
 }
 
 /* Were these addresses reserved by an earlier call, and are they still of the network's? */
@@ -179,11 +187,11 @@ lodge_net_reserve(const LodgeStore *store, const LodgeNetwork *network, const Lo
     return TRUE;
 }
 
+/* Remove the entries whose names begin with @prefix. Were there any? */
 static gboolean
-release_on(const LodgeStore *store, const char *network, const char *guest)
+remove_entries(const LodgeStore *store, const char *network, const char *prefix)
 {
     static const char *const folders[] = {"hosts", "names"};
-    g_autofree char *prefix = g_strconcat(guest, ".", NULL);
     gboolean found = FALSE;
     for (gsize f = 0; f < G_N_ELEMENTS(folders); f++) {
         g_autofree char *folder = lodge_store_network_run_path(store, network, folders[f]);
@@ -198,18 +206,38 @@ release_on(const LodgeStore *store, const char *network, const char *guest)
     return found;
 }
 
+static void
+release_on(const LodgeStore *store, const char *name, const char *prefix)
+{
+    lodge_autofd lock = lodge_net_lock(store, name, NULL);
+    g_autoptr(LodgeNetwork) network = lodge_net_running(store, name);
+    if (remove_entries(store, name, prefix) && network != NULL) {
+        lodge_net_reread_hosts(store, network);
+    }
+}
+
 void
 lodge_net_release(const LodgeStore *store, const char *guest)
 {
     g_autofree char *folder = g_build_filename(store->run, "networks", NULL);
+    g_autofree char *prefix = g_strconcat(guest, ".", NULL);
     g_auto(GStrv) networks = lodge_dir_names(folder, NULL);
     for (gsize i = 0; networks != NULL && networks[i] != NULL; i++) {
-        lodge_autofd lock = lodge_net_lock(store, networks[i], NULL);
-        if (release_on(store, networks[i], guest)) {
-            g_autoptr(LodgeNetwork) network = lodge_net_running(store, networks[i]);
-            if (network != NULL) {
-                lodge_net_reread_hosts(store, network);
-            }
+        release_on(store, networks[i], prefix);
+    }
+}
+
+void
+lodge_net_release_elsewhere(const LodgeStore *store, const char *network, const LodgePort *port)
+{
+    g_autofree char *folder = g_build_filename(store->run, "networks", NULL);
+    g_autofree char *name = entry_name(port);
+    g_auto(GStrv) networks = lodge_dir_names(folder, NULL);
+    for (gsize i = 0; networks != NULL && networks[i] != NULL; i++) {
+        g_autofree char *hosts = lodge_store_network_run_path(store, networks[i], "hosts");
+        g_autofree char *entry = g_build_filename(hosts, name, NULL);
+        if (!g_str_equal(networks[i], network) && g_file_test(entry, G_FILE_TEST_EXISTS)) {
+            release_on(store, networks[i], name);
         }
     }
 }

@@ -8,6 +8,11 @@
 gboolean lodge_net_write_entry(const LodgeStore *store, const LodgeNetwork *network,
                                const LodgePort *port, GError **error);
 
+/* Give back what the NIC had on other networks than @network. The caller holds no network's lock.
+ */
+void lodge_net_release_elsewhere(const LodgeStore *store, const char *network,
+                                 const LodgePort *port);
+
 /* Write those of all guests of the store that are on the network. */
 gboolean lodge_net_write_entries(const LodgeStore *store, const LodgeNetwork *network,
                                  GError **error);

@@ -1,5 +1,7 @@
 #include "config.h"
 
+#include "net/attach.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
@@ -9,7 +11,9 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "net/address.h"
 #include "net/firewall.h"
+#include "net/forward.h"
 #include "net/link.h"
 #include "net/net-private.h"
 #include "net/sysctl.h"
@@ -21,8 +25,8 @@ port_path(const LodgeStore *store, const char *network, const char *link)
     return g_build_filename(folder, link, NULL);
 }
 
-static LodgePort *
-read_port(const LodgeStore *store, const char *network, const char *link)
+LodgePort *
+lodge_net_read_port(const LodgeStore *store, const char *network, const char *link)
 {
     g_autofree char *path = port_path(store, network, link);
     g_autoptr(json_t) value = lodge_json_read(path, 65536, NULL);
@@ -89,8 +93,9 @@ route_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, int
     return lodge_netlink_send(net->netlink, error);
 }
 
-static gboolean
-connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+gboolean
+lodge_net_connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
+                      GError **error)
 {
     int index = lodge_link_index(port->link);
     if (network->mode == LODGE_NETWORK_ROUTED) {
@@ -101,6 +106,7 @@ connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, G
                           .index = index,
                           .master = lodge_link_index(network->bridge),
                           .isolated = network->isolation,
+                          .hairpin = port->forward != NULL,
                           .mtu = network->mtu,
                           .alias = alias};
     if (spec.master == 0) {
@@ -113,10 +119,10 @@ connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, G
 
 /* The rules go first, so that no frame ever passes unfiltered; what an earlier life of the port
  * left goes with the same transaction. */
-static gboolean
-admit(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+gboolean
+lodge_net_admit(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
 {
-    g_autoptr(LodgePort) old = read_port(net->store, network->name, port->link);
+    g_autoptr(LodgePort) old = lodge_net_read_port(net->store, network->name, port->link);
     g_autofree char *gone = old != NULL ? lodge_firewall_render_delete(net->table, network, old)
                                         : g_strdup("");
     g_autofree char *added = lodge_firewall_render_add(net->table, network, port);
@@ -124,9 +130,30 @@ admit(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError 
     return write_port(net->store, network->name, port, error) && run_rules(net, rules, error);
 }
 
+static gboolean
+check_forwards(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+{
+    if (port->forward == NULL || network->mode == LODGE_NETWORK_NAT) {
+        return lodge_net_check_forwards(net->store, port, error);
+    }
+    return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                           "forward=%s: a network in mode %s forwards no ports (nat does; an "
+                           "empty forward= clears it)",
+                           port->forward, lodge_network_mode_word(network));
+}
+
+/* DHCP and DNS know it, under the name and addresses that it has now. */
+static gboolean
+announce(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+{
+    return (port->address4 == NULL && port->address6 == NULL) ||
+           lodge_net_write_entry(net->store, network, port, error);
+}
+
 int
 lodge_net_attach(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
 {
+    lodge_net_release_elsewhere(net->store, network->name, port);
     lodge_autofd lock = lodge_net_lock(net->store, network->name, error);
     g_autofree char *marker = lodge_store_network_run_path(net->store, network->name,
                                                            "network.conf");
@@ -139,10 +166,11 @@ lodge_net_attach(LodgeNet *net, const LodgeNetwork *network, const LodgePort *po
         return -1;
     }
     lodge_autofd fd = -1;
-    if (admit(net, network, port, error)) {
+    if (check_forwards(net, network, port, error) && announce(net, network, port, error) &&
+        lodge_net_admit(net, network, port, error)) {
         fd = open_tap(port->link, error);
     }
-    if (fd >= 0 && connect_tap(net, network, port, error)) {
+    if (fd >= 0 && lodge_net_connect_tap(net, network, port, error)) {
         return lodge_fd_steal(&fd);
     }
     lodge_fd_clear(&fd);
@@ -162,7 +190,7 @@ lodge_net_detach(LodgeNet *net, const char *network_name, const char *link, GErr
         return FALSE;
     }
     g_autoptr(LodgeNetwork) network = lodge_net_running(net->store, network_name);
-    g_autoptr(LodgePort) port = read_port(net->store, network_name, link);
+    g_autoptr(LodgePort) port = lodge_net_read_port(net->store, network_name, link);
     if (network == NULL || port == NULL) {
         return TRUE;
     }

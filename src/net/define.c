@@ -9,6 +9,7 @@
 #include "base/base.h"
 #include "net/bridge.h"
 #include "net/net-private.h"
+#include "net/resolved.h"
 
 enum {
     LEASES_LIMIT_BYTES = 64 << 20,
@@ -208,7 +209,11 @@ lodge_network_start(const LodgeStore *store, const char *name, GError **error)
         return FALSE;
     }
     lodge_bridge_recover(net);
-    return lodge_net_up(net, network, error) && lodge_net_serve(store, network, error);
+    if (!lodge_net_up(net, network, error) || !lodge_net_serve(store, network, error)) {
+        return FALSE;
+    }
+    lodge_resolved_tell(store, network);
+    return TRUE;
 }
 
 gboolean

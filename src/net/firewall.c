@@ -12,6 +12,10 @@
  * Router advertisements hide behind extension headers and in fragments: `meta l4proto` looks behind
  * the first, and no fragment of hop limit 255, which neighbour discovery requires, passes at all.
  *
+ * Where bridges hand frames to the inet hooks (bridge-nf-call), a guest that goes to its own
+ * forward is sent back out of the port it came by: such ports are in `hairpin`, as the bridge lets
+ * them.
+ *
  * table inet: address translation, forwards, and which network may reach which. Its accepts bind no
  * other table, and it drops only what comes from or goes to Lodge's own networks. */
 #include "config.h"
@@ -30,6 +34,7 @@ static const char bridge_table[] =
     "    set open4 { type ifname; }\n"
     "    set open6 { type ifname; }\n"
     "    set target6 { typeof iifname . ether saddr . @th,64,128; }\n"
+    "    set hairpin { type ifname . ifname; }\n"
     "\n"
     "    chain prerouting {\n"
     "        type filter hook prerouting priority -300; policy accept;\n"
@@ -39,6 +44,12 @@ static const char bridge_table[] =
     "        # Where STP is on, its frames come here without passing prerouting.\n"
     "        type filter hook input priority -300; policy accept;\n"
     "        iifname @ports ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop\n"
+    "    }\n"
+    "    chain forward {\n"
+    "        # A port that may reach itself must not hear its own broadcasts.\n"
+    "        type filter hook forward priority -300; policy accept;\n"
+    "        iifname . oifname @hairpin ether daddr & 01:00:00:00:00:00 == 01:00:00:00:00:00 "
+    "drop\n"
     "    }\n"
     "    chain from_guest {\n"
     "        iifname . ether saddr != @macs drop\n"
@@ -85,6 +96,8 @@ static const char inet_table[] =
     "    set masked4 { type ifname; }\n"
     "    set masked6 { type ifname; }\n"
     "    set natted { type ifname; }\n"
+    "    set nets4 { type ipv4_addr; flags interval; }\n"
+    "    set nets6 { type ipv6_addr; flags interval; }\n"
     "    set isolated { type ifname; }\n"
     "    set within { type ifname . ifname; }\n"
     "    set apart { type ifname . ifname; }\n"
@@ -132,9 +145,20 @@ static const char inet_table[] =
     "        type nat hook output priority -100; policy accept;\n"
     "        fib daddr type local jump forwards\n"
     "    }\n"
+    "    chain tell {\n"
+    "        # A guest that reaches another by a forward is on the same segment: the kernel would "
+    "tell\n"
+    "        # it to go there by itself, where no forward is.\n"
+    "        type filter hook output priority filter; policy accept;\n"
+    "        oifname @own_bridges icmp type redirect drop\n"
+    "        oifname @own_bridges icmpv6 type nd-redirect drop\n"
+    "    }\n"
     "    chain postrouting {\n"
     "        type nat hook postrouting priority srcnat; policy accept;\n"
-    "        oifname @natted ct status dnat iifname @natted masquerade\n"
+    "        # From a guest to a guest by a forward. What comes by bridge-nf-call has no iifname "
+    "here.\n"
+    "        oifname @natted ct status dnat ip saddr @nets4 masquerade\n"
+    "        oifname @natted ct status dnat ip6 saddr @nets6 masquerade\n"
     "        oifname @natted ip saddr 127.0.0.0/8 masquerade\n"
     "        oifname @natted accept\n"
     "        meta nfproto ipv4 iifname @masked4 masquerade\n"
@@ -277,6 +301,7 @@ port_elements(const Elements *elements, const LodgeNetwork *network, const Lodge
     if (network->mode != LODGE_NETWORK_NAT || port->forward == NULL) {
         return;
     }
+    element(elements, "bridge", "hairpin", "\"%s\" . \"%s\"", port->link, port->link);
     g_autoptr(GPtrArray) forwards = lodge_forwards_parse(port->forward, NULL);
     for (guint i = 0; forwards != NULL && i < forwards->len; i++) {
         forward_element(elements, port, forwards->pdata[i]);
@@ -305,7 +330,11 @@ network_elements(const Elements *elements, const LodgeNetwork *network)
     }
     element(elements, "inet", "natted", "\"%s\"", bridge);
     if (lodge_network_subnet(network, NULL)) {
+        element(elements, "inet", "nets4", "%s", network->subnet);
         element(elements, "inet", "masked4", "\"%s\"", bridge);
+    }
+    if (lodge_network_prefix(network, NULL)) {
+        element(elements, "inet", "nets6", "%s", network->prefix);
     }
     /* A prefix that the world routes to us needs no translation. */
     if (lodge_network_prefix(network, &prefix) && lodge_prefix_contains(&unique_local, &prefix)) {

@@ -125,6 +125,7 @@ lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec)
     nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
     struct nlattr *port = nla_nest_start(message, IFLA_PROTINFO | NLA_F_NESTED);
     nla_put_u8(message, IFLA_BRPORT_ISOLATED, spec->isolated);
+    nla_put_u8(message, IFLA_BRPORT_MODE, spec->hairpin);
     nla_nest_end(message, port);
     lodge_link_set_up(netlink, spec->name, spec->index, TRUE);
 }

@@ -30,6 +30,7 @@ typedef struct {
     int index;
     int master;
     gboolean isolated; /* reaches no other isolated port */
+    gboolean hairpin;  /* reaches itself */
     guint mtu;         /* 0: leave it */
     const char *alias;
 } LodgePortSpec;

@@ -69,6 +69,11 @@ int lodge_net_attach(LodgeNet *net, const LodgeNetwork *network, const LodgePort
 /* Take its rules away. The tap is gone when its last descriptor is. */
 gboolean lodge_net_detach(LodgeNet *net, const char *network, const char *link, GError **error);
 
+/* Forward other ports to an attached port: @forward is LODGE_TYPE_FORWARDS or NULL. BUSY, naming
+ * whose it is, if one of them is taken; then all stays as it was. */
+gboolean lodge_net_set_forward(LodgeNet *net, const char *network, const char *link,
+                               const char *forward, GError **error);
+
 /* The ports that are attached to a network, of LodgePort *. */
 GPtrArray *lodge_net_ports(const LodgeStore *store, const char *network);
 

@@ -175,6 +175,7 @@ mend_ports(LodgeNet *net, const LodgeNetwork *network, int bridge, GError **erro
                                   .index = info.index,
                                   .master = bridge,
                                   .isolated = network->isolation,
+                                  .hairpin = port->forward != NULL,
                                   .mtu = network->mtu};
             lodge_link_enslave(net->netlink, &spec);
         }

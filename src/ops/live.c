@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "net/define.h"
 #include "ops/limit.h"
 #include "ops/disk.h"
 
@@ -59,7 +60,7 @@ has_forward(const GPtrArray *forwards, const LodgeForward *wanted)
 
 /* Take away the forwards that went, then add those that came: a port may change hands. */
 static gboolean
-apply_forwards(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+forward_in_qemu(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
 {
     guint index = 0;
     const LodgeNic *old_nic = find_nic(change->old, change->object, &index);
@@ -88,6 +89,34 @@ apply_forwards(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError 
         }
     }
     return fine;
+}
+
+static gboolean
+forward_on_network(const LiveChange *change, const LodgeNic *nic, GError **error)
+{
+    const LodgeStore *store = change->session->store;
+    g_autoptr(LodgeNet) net = lodge_net_open(store, error);
+    g_autofree char *link = lodge_port_link(store->root, change->fresh->name, nic->name);
+    return net != NULL && lodge_net_set_forward(net, nic->network, link, nic->forward, error);
+}
+
+static gboolean
+apply_forwards(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    guint index = 0;
+    const LodgeNic *started = find_nic(change->old, change->object, &index);
+    const LodgeNic *nic = find_nic(change->fresh, change->object, &index);
+    if (started == NULL || !g_str_equal(started->network, nic->network)) {
+        return FALSE; /* it waits with its NIC */
+    }
+    if (!g_str_equal(nic->network, LODGE_NETWORK_USER)) {
+        return forward_on_network(change, nic, error);
+    }
+    (void)qmp;
+    (void)deadline;
+    g_autoptr(LodgeQmp) own = session_monitor(change->session, MONITOR_TIMEOUT_MS, error);
+    return own != NULL &&
+           forward_in_qemu(change, own, lodge_deadline_in(MONITOR_TIMEOUT_MS), error);
 }
 
 /* Is this place for a CPU free? Then plug one in. */
@@ -206,7 +235,7 @@ static const struct {
     {"limits", "memory-max", apply_group},
     {"limits", "io-weight", apply_group},
     {"limits", "pids-max", apply_group},
-    {"nic", "forward", apply_forwards, TRUE},
+    {"nic", "forward", apply_forwards},
     {"disk", "iops", apply_limits, TRUE},
     {"disk", "iops-read", apply_limits, TRUE},
     {"disk", "iops-write", apply_limits, TRUE},

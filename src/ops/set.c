@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "net/net.h"
 #include "ops/live.h"
 
 static void
@@ -274,6 +275,7 @@ lodge_rename(const LodgeStore *store, const char *from, const char *to, GError *
         return FALSE;
     }
     rename_in_seed(store, to);
+    lodge_net_release(store, from); /* its addresses stand in its definition */
     lodge_job_remove_run_folder(session->job, TRUE);
     lodge_event_append(store, to, "renamed", json_pack("{s:s}", "from", from));
     return TRUE;

@@ -6,11 +6,14 @@
 #include <sys/stat.h>
 
 #include "base/base.h"
+#include "net/net.h"
+#include "ops/forward.h"
 #include "ops/ops.h"
 
 enum {
     KEYGEN_TIMEOUT_MS = 30000,
     KEY_LIMIT_BYTES = 16384,
+    SSH_PORT = 22,
 };
 
 static char *
@@ -59,6 +62,22 @@ lodge_ssh_key(const LodgeStore *store, GError **error)
     return text != NULL ? g_strchomp(text) : NULL;
 }
 
+/* Where the keeper knows no address the guest's agent may: others give them on a bridged network.
+ */
+static char *
+find_host(const LodgeStore *store, const char *name)
+{
+    g_autoptr(GPtrArray) addresses = lodge_resolve(store, name, NULL);
+    for (guint i = 0; addresses != NULL && i < addresses->len; i++) {
+        const LodgeAddress *address = addresses->pdata[i];
+        g_autoptr(LodgeNetwork) network = lodge_net_running(store, address->network);
+        if (network != NULL && (network->mode != LODGE_NETWORK_ISOLATED || network->host)) {
+            return g_strdup(address->address);
+        }
+    }
+    return NULL;
+}
+
 char **
 lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,
                   const char *const *arguments, GError **error)
@@ -68,10 +87,15 @@ lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,
         return NULL;
     }
     g_autoptr(LodgeGuestState) state = lodge_store_state(store, name);
-    if (!state->has_qemu || state->ssh_port == 0) {
+    g_autofree char *host = state->ssh_port != 0 ? g_strdup(lodge_state_ssh_host(state))
+                            : state->has_qemu    ? find_host(store, name)
+                                                 : NULL;
+    if (host == NULL) {
         lodge_error_set(error, LODGE_ERROR_BUSY,
-                        state->has_qemu ? "guest %s has no network to reach it by"
-                                        : "guest %s is not running (`lodge start %s`)",
+                        state->has_qemu
+                            ? "guest %s has no address that this host reaches (`lodge exec %s` "
+                              "needs none)"
+                            : "guest %s is not running (`lodge start %s`)",
                         name, name);
         return NULL;
     }
@@ -79,7 +103,8 @@ lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,
     g_autofree char *hosts = lodge_store_guest_path(store, name, "known_hosts");
     GPtrArray *argv = g_ptr_array_new();
     g_ptr_array_add(argv, g_strdup("ssh"));
-    g_ptr_array_add(argv, g_strdup_printf("-p%u", state->ssh_port));
+    g_ptr_array_add(argv,
+                    g_strdup_printf("-p%u", state->ssh_port != 0 ? state->ssh_port : SSH_PORT));
     g_ptr_array_add(argv, g_strdup_printf("-oIdentityFile=%s", key));
     g_ptr_array_add(argv, g_strdup_printf("-oUserKnownHostsFile=%s", hosts));
     /* The first connection goes over loopback, or a bridge whose filter lets nobody else have that
@@ -88,8 +113,7 @@ lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,
     g_ptr_array_add(argv, g_strdup_printf("-oHostKeyAlias=%s", name));
     g_ptr_array_add(argv, g_strdup("-oCheckHostIP=no"));
     g_ptr_array_add(argv, g_strdup("-oLogLevel=ERROR"));
-    g_ptr_array_add(argv, g_strdup_printf("%s@%s", user != NULL ? user : guest->user,
-                                          state->ssh_host != NULL ? state->ssh_host : "127.0.0.1"));
+    g_ptr_array_add(argv, g_strdup_printf("%s@%s", user != NULL ? user : guest->user, host));
     for (gsize i = 0; arguments != NULL && arguments[i] != NULL; i++) {
         g_ptr_array_add(argv, g_strdup(arguments[i]));
     }

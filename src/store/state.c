@@ -19,6 +19,12 @@ static const char *const words[] = {
 };
 
 const char *
+lodge_state_ssh_host(const LodgeGuestState *state)
+{
+    return state->ssh_port == 0 ? NULL : state->ssh_host != NULL ? state->ssh_host : "127.0.0.1";
+}
+
+const char *
 lodge_state_word(LodgeState state)
 {
     return words[state];

@@ -30,6 +30,9 @@ typedef struct {
     pid_t job_pid;
 } LodgeGuestState;
 
+/* Where its SSH server is reached, an address; NULL: nowhere. Borrowed. */
+const char *lodge_state_ssh_host(const LodgeGuestState *state);
+
 const char *lodge_state_word(LodgeState state);
 /* The reverse; FALSE if @word is none. */
 gboolean lodge_state_from_word(const char *word, LodgeState *out_state);

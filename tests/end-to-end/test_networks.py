@@ -1,9 +1,12 @@
 """Guests on networks, on hosts made of network namespaces."""
 
+import subprocess
+import sys
+
 import pytest
 
-from hosts import Host
-from lodge import NOT_FOUND, USAGE, wait_until
+from hosts import HOST4, HOST6, Host
+from lodge import BUSY, NOT_FOUND, USAGE, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -83,3 +86,70 @@ def test_the_default_network_gives_way_to_what_the_host_has(system):
     system.sh("ip addr add 10.77.0.9/24 dev eth0")
     lodge.make("web1")
     assert lodge.show("web1")["nics"][0]["address"].startswith("10.77.1.")
+
+
+# One guest answers for those who come from everywhere; the other only stands beside it.
+@pytest.fixture(scope="module")
+def pair(shared):
+    host = Host(shared)
+    shared = host.lodge
+    shared("network", "create", "default", "subnet=10.77.0.0/24", "prefix=fd77:0:0:1::/64")
+    shared("create", "web1", "--os", "tiny", "--forward", "8022:22")
+    shared("create", "web2", "--os", "tiny")
+    yield host
+    shared("delete", "web1", "web2", "--yes", "--force")
+    shared("network", "stop", "default")
+    host.close()
+
+
+def banner(address, port):
+    """The command that prints how a server there begins: by bash, which needs no program for it."""
+    return f"bash -c 'exec 3<>/dev/tcp/{address}/{port} && timeout 20 head -c 4 <&3'"
+
+
+def test_a_forwarded_port_is_reached_from_everywhere(pair):
+    lodge = pair.lodge
+    for where, address in ((pair.outside, HOST4), (pair.outside, HOST6), (pair.space, HOST4),
+                           (pair.space, "127.0.0.1")):
+        assert where.sh(banner(address, 8022)) == "SSH-", address
+    # From the other guest, and from the guest itself, through the host's own address.
+    for name in "web1", "web2":
+        for address in HOST4, HOST6:
+            line = f"sleep 2 | timeout 20 nc {address} 8022 | head -c 4"
+            assert lodge("exec", name, "--", "sh", "-c", line).out == "SSH-", (name, address)
+
+
+def test_forwards_come_and_go(pair):
+    lodge = pair.lodge
+    lodge("forward", "web2", "9022:22", f"{HOST4}:5353:53/udp")
+    listed = {(one["guest"], one["forward"]) for one in lodge("forward", "--json").json}
+    assert listed == {("web1", "8022:22"), ("web2", "9022:22"), ("web2", f"{HOST4}:5353:53/udp")}
+    assert pair.outside.sh(banner(HOST4, 9022)) == "SSH-"
+    taken = lodge("forward", "web2", "8022:22", status=BUSY)
+    assert "port 8022 of this host is forwarded to guest web1 already" in taken.message
+    assert len(lodge("forward", "web2", "--json").json) == 2
+    lodge("forward", "web2", "--remove", "9022", "5353/udp")
+    pair.outside.sh(banner(HOST4, 9022), status=1)
+    assert "forward" not in lodge("show", "web2", "--definition").out
+    assert "element" not in pair.sh("nft list map inet $(nft list tables inet | cut -d' ' -f3)"
+                                    " forward_at4")
+    script = "import socket; s = socket.create_server(('', 9023)); print(flush=True); s.accept()"
+    listener = subprocess.Popen([*pair.space.prefix, sys.executable, "-c", script],
+                                stdout=subprocess.PIPE)
+    try:
+        listener.stdout.readline()
+        refused = lodge("forward", "web2", "9023:22", status=BUSY)
+        assert "in use by a program" in refused.message
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def test_names(pair):
+    lodge = pair.lodge
+    addresses = [one["address"] for one in lodge("resolve", "web2", "--json").json]
+    assert lodge("resolve", "web2.lodge").out.split() == addresses and len(addresses) == 2
+    assert f" {addresses[0]}" in lodge("ssh", "web1", "nslookup web2.lodge").out
+    assert pair.sh(f"dig +short +timeout=5 @10.77.0.1 AAAA web2.lodge").strip() == addresses[1]
+    lodge("resolve", "web2.example", status=NOT_FOUND)
+    assert "web2" in lodge("ssh", "web1", f"nslookup {addresses[0]}").out

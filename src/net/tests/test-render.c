@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "net/dnsmasq.h"
 #include "net/firewall.h"
+#include "net/resolved.h"
 
 #include <string.h>
 
@@ -101,6 +102,34 @@ test_table(void)
     g_assert_true(g_str_has_prefix(other, "lodge-"));
 }
 
+static void
+check_resolved(const char *text, const char *wanted)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeNetwork) network = lodge_network_parse("lan", text, strlen(text), &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) commands = lodge_resolved_commands(network);
+    g_autoptr(GString) lines = g_string_new(NULL);
+    for (guint i = 0; i < commands->len; i++) {
+        g_autofree char *line = g_strjoinv(" ", commands->pdata[i]);
+        g_string_append_printf(lines, "%s\n", line);
+    }
+    g_assert_cmpstr(lines->str, ==, wanted);
+}
+
+static void
+test_resolved(void)
+{
+    check_resolved("[network]\nsubnet=10.77.0.0/24\nprefix=fd77:0:0:1::/64\n",
+                   "resolvectl dns lb-lan 10.77.0.1 fd77:0:0:1::1\n"
+                   "resolvectl domain lb-lan ~lodge\nresolvectl default-route lb-lan no\n");
+    check_resolved("[network]\nsubnet=10.77.0.0/24\nip=4\ndomain=vm.example\n",
+                   "resolvectl dns lb-lan 10.77.0.1\n"
+                   "resolvectl domain lb-lan ~vm.example\nresolvectl default-route lb-lan no\n");
+    check_resolved("[network]\nmode=isolated\nhost=no\nsubnet=10.77.0.0/24\n", "");
+    check_resolved("[network]\nmode=bridged\nbridge=br0\n", "");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -116,5 +145,6 @@ main(int argc, char **argv)
     }
     g_test_add_func("/net/render/none", test_none);
     g_test_add_func("/net/render/table", test_table);
+    g_test_add_func("/net/render/resolved", test_resolved);
     return g_test_run();
 }
