@@ -68,7 +68,7 @@ static int
 listen_at(unsigned number)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int length = snprintf(address.sun_path, sizeof address.sun_path, "%s/agent-%u.sock",
+    int length = snprintf(address.sun_path, sizeof address.sun_path, "%s/" PORT_SOCKET,
                           settings.port_dir, number);
     if (length < 0 || (size_t)length >= sizeof address.sun_path) {
         return -1;

@@ -55,6 +55,7 @@ enum {
 };
 
 #define PORT_NAME "org.lodge.agent."
+#define PORT_SOCKET "agent-%u.sock" /* where the host, or a test, connects to one */
 #define MAGIC "\xfa\xf3\xfe\xf0\xf9\xf5\xfc\xf2\xf8\xf1\xff\xf6\xfb\xf4\xfd\xf7"
 
 typedef enum {

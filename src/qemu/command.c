@@ -10,6 +10,7 @@
 
 #include <stdarg.h>
 
+#include "agent/protocol.h"
 #include "base/base.h"
 #include "qemu/builder.h"
 
@@ -113,7 +114,7 @@ add_boot(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *mac
 }
 
 static void
-add_console_and_agent(LodgeCommand *command, const LodgeMachine *machine)
+add_console_and_agents(LodgeCommand *command, const LodgeMachine *machine)
 {
     g_autofree char *log_path = g_build_filename(machine->guest_folder, "console.log", NULL);
     g_autofree char *log = lodge_command_pass_set(command, LODGE_PASS_APPEND, log_path);
@@ -124,6 +125,13 @@ add_console_and_agent(LodgeCommand *command, const LodgeMachine *machine)
     lodge_command_option(command, "-device", "virtio-serial-pci,id=serial");
     lodge_command_option(command, "-device",
                          "virtserialport,id=agent,chardev=agent,name=org.qemu.guest_agent.0");
+    for (guint i = 0; i < PORT_COUNT; i++) {
+        g_autofree char *id = g_strdup_printf("agent-%u", i);
+        g_autofree char *name = g_strdup_printf(PORT_SOCKET, i);
+        add_socket(command, machine, id, name, "");
+        lodge_command_option(command, "-device", "virtserialport,id=%s,chardev=%s,name=%s%u", id,
+                             id, PORT_NAME, i);
+    }
 }
 
 static void
@@ -180,7 +188,7 @@ lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine, GError 
     if (lodge_machine_type(guest) != LODGE_MACHINE_MICROVM) {
         lodge_command_option(command, "-device", "pvpanic");
     }
-    add_console_and_agent(command, machine);
+    add_console_and_agents(command, machine);
     for (guint i = 0; i < SPARE_PORTS; i++) {
         g_free(lodge_command_take_port(command, guest));
     }

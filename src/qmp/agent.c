@@ -276,7 +276,7 @@ static LodgeAgent *
 try_port(const char *run_folder, guint number, gint64 deadline, GError **error)
 {
     g_autofree char *lock_path = g_strdup_printf("%s/agent-%u.lock", run_folder, number);
-    g_autofree char *path = g_strdup_printf("%s/agent-%u.sock", run_folder, number);
+    g_autofree char *path = g_strdup_printf("%s/" PORT_SOCKET, run_folder, number);
     if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
         lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "the guest has no such port");
         return NULL;
