@@ -66,6 +66,13 @@ cleanup() {
     exit "$status"
 }
 
+# check_agent: what $LODGE_AGENT names must be a program; no name means no agent in the guest.
+check_agent() {
+    agent=${LODGE_AGENT:-}
+    [ -z "$agent" ] || [ -x "$agent" ] ||
+        fail "no lodge-agent at $agent" "build it (make), or unset LODGE_AGENT for an image without"
+}
+
 # begin OUT_DIR: checks it, makes $scratch, arms the clean-up.
 begin() {
     out=${1:-}

@@ -77,8 +77,11 @@ run_recipe(const LodgeMaking *making, const char *recipe, GError **error)
     g_autofree char *size = g_strdup_printf("LODGE_IMAGE_SIZE=%" G_GUINT64_FORMAT,
                                             image->size_bytes);
     g_autofree char *tmpdir = g_strconcat("TMPDIR=", scratch, NULL);
+    g_autofree char *agent_path = lodge_program_own("lodge-agent", LODGE_LIBEXEC_DIR);
+    g_autofree char *agent = g_strconcat("LODGE_AGENT=", agent_path, NULL);
     const char *const argv[] = {recipe, out, NULL};
-    const char *const environment[] = {size, tmpdir, image->suite != NULL ? suite : NULL, NULL};
+    const char *const environment[] = {size, tmpdir, agent, image->suite != NULL ? suite : NULL,
+                                       NULL};
     g_autoptr(GString) log = g_string_new(NULL);
     Talk talk = {making->progress, log};
     LodgeProcess process = {.argv = argv,

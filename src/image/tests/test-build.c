@@ -11,7 +11,7 @@ static const char entry[] = "[image]\ntitle=Fake\nprovision=lodge\nagent=yes\nsi
                             "[build]\nrecipe=fake\nsuite=bookworm\nspace=1M\n";
 
 static const char good[] = "echo stage packages; echo noise; [ \"$LODGE_SUITE\" = bookworm ]\n"
-                           "[ \"$LODGE_IMAGE_SIZE\" = 8388608 ]; mktemp >/dev/null\n"
+                           "[ \"$LODGE_IMAGE_SIZE\" = 8388608 ]; [ -x \"$LODGE_AGENT\" ]; mktemp >/dev/null\n"
                            "[ \"${TMPDIR#*/images/.new-}\" != \"$TMPDIR\" ]\n"
                            "echo stage disk; qemu-img create -q -f qcow2 \"$1/disk.qcow2\" 8M\n"
                            "echo kernel >\"$1/kernel\"; echo initrd >\"$1/initrd\"\n"
