@@ -30,8 +30,7 @@ print_state(const LodgeCli *cli, const LodgeGuest *guest, const LodgeGuestState 
     g_autofree char *line = state->has_qemu
                                 ? g_strdup_printf("%s for %s, %s, process %d%s", words, uptime,
                                                   state->is_kvm ? "by KVM" : "emulated",
-                                                  (int)state->qemu_pid,
-                                                  state->agent ? ", agent there" : "")
+                                                  (int)state->qemu_pid, lodge_view_agent(state))
                                 : g_strdup(words);
     print_fact(cli, "state", line);
     if (state->reason != NULL) {
@@ -45,6 +44,46 @@ print_state(const LodgeCli *cli, const LodgeGuest *guest, const LodgeGuestState 
                                                guest->user, lodge_state_ssh_host(state),
                                                state->ssh_port);
         print_fact(cli, "enter", way);
+    }
+}
+
+/* What the guest's own agent says: its system may be another than its definition thinks. */
+static void
+print_inside(const LodgeCli *cli, const LodgeGuestState *state)
+{
+    g_autoptr(GString) line = g_string_new(NULL);
+    static const char *const keys[] = {"hostname", "os", "kernel"};
+    for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
+        const char *text = lodge_json_string(state->inside, keys[i], NULL);
+        if (text != NULL) {
+            g_string_append_printf(line, "%s%s", line->len > 0 ? ", " : "", text);
+        }
+    }
+    if (line->len > 0) {
+        print_fact(cli, "inside", line->str);
+    }
+}
+
+static void
+print_addresses(const LodgeCli *cli, const LodgeGuestState *state, const char *mac)
+{
+    gsize index;
+    json_t *nic;
+    json_array_foreach (json_object_get(state->inside, "nics"), index, nic) {
+        const json_t *addresses = json_object_get(nic, "addresses");
+        if (g_ascii_strcasecmp(lodge_json_string(nic, "mac", ""), mac) != 0 ||
+            json_array_size(addresses) == 0) {
+            continue;
+        }
+        g_autoptr(GString) line = g_string_new(NULL);
+        g_string_append_printf(line, "%s:", lodge_json_string(nic, "name", "?"));
+        gsize place;
+        json_t *address;
+        json_array_foreach (addresses, place, address) {
+            const char *text = json_string_value(address);
+            g_string_append_printf(line, " %s", text != NULL ? text : "?");
+        }
+        print_fact(cli, "", line->str);
     }
 }
 
@@ -66,7 +105,7 @@ print_machine(const LodgeCli *cli, const LodgeGuest *guest)
 }
 
 static void
-print_devices(const LodgeCli *cli, const LodgeGuest *guest)
+print_devices(const LodgeCli *cli, const LodgeGuest *guest, const LodgeGuestState *state)
 {
     for (guint i = 0; i < guest->disks->len; i++) {
         const LodgeDisk *disk = guest->disks->pdata[i];
@@ -94,6 +133,7 @@ print_devices(const LodgeCli *cli, const LodgeGuest *guest)
             }
         }
         print_fact(cli, title, text->str);
+        print_addresses(cli, state, nic->mac);
     }
 }
 
@@ -143,7 +183,8 @@ lodge_cmd_show(LodgeCli *cli, int argc, char **argv, GError **error)
     puts(name);
     print_state(cli, guest, state);
     print_machine(cli, guest);
-    print_devices(cli, guest);
+    print_inside(cli, state);
+    print_devices(cli, guest, state);
     print_pending(cli, guest->name);
     print_fact(cli, "definition", folder);
     return TRUE;

@@ -61,13 +61,20 @@ nics_json(const LodgeGuest *guest)
     return nics;
 }
 
+const char *
+lodge_view_agent(const LodgeGuestState *state)
+{
+    return state->inside != NULL ? ", lodge-agent there" : state->agent ? ", agent there" : "";
+}
+
 json_t *
 lodge_view_state_json(const char *name, const LodgeGuestState *state)
 {
-    return json_pack("{s:s, s:s, s:o, s:b, s:b, s:o, s:o, s:I, s:i, s:o, s:o, s:o}", "name", name,
-                     "state", lodge_state_word(state->state), "reason",
+    return json_pack("{s:s, s:s, s:o, s:b, s:b, s:O?, s:o, s:o, s:I, s:i, s:o, s:o, s:o}", "name",
+                     name, "state", lodge_state_word(state->state), "reason",
                      lodge_json_string_or_null(state->reason), "keeper", state->has_keeper, "agent",
-                     state->agent, "job", lodge_json_string_or_null(state->job), "job_stage",
+                     state->agent || state->inside != NULL, "inside", state->inside, "job",
+                     lodge_json_string_or_null(state->job), "job_stage",
                      lodge_json_string_or_null(state->job_stage), "started_ms",
                      (json_int_t)state->started_ms, "pid", (int)state->qemu_pid, "ssh_port",
                      state->ssh_port != 0 ? json_integer(state->ssh_port) : json_null(), "ssh_host",

@@ -46,6 +46,7 @@ void
 lodge_guest_state_free(LodgeGuestState *state)
 {
     if (state != NULL) {
+        json_decref(state->inside);
         g_free(state->reason);
         g_free(state->ssh_host);
         g_free(state->job);
@@ -108,6 +109,8 @@ read_run(const LodgeStore *store, const char *guest, LodgeGuestState *state)
         state->qemu_pid = (pid_t)lodge_json_int(value, "pid", 0);
         state->started_ms = lodge_json_int(value, "started_ms", 0);
         state->agent = lodge_json_bool(value, "agent", FALSE);
+        json_t *inside = json_object_get(value, "inside");
+        state->inside = json_is_object(inside) ? json_incref(inside) : NULL;
         state->ssh_port = (guint)lodge_json_int(value, "ssh_port", 0);
         state->ssh_host = g_strdup(lodge_json_string(value, "ssh_host", NULL));
         state->is_kvm = lodge_json_bool(value, "kvm", FALSE);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <glib.h>
+#include <jansson.h>
 #include <sys/types.h>
 
 typedef enum {
@@ -20,7 +21,8 @@ typedef struct {
     gboolean has_keeper; /* its keeper does; else the next command starts one that adopts it */
     pid_t qemu_pid;
     gint64 started_ms; /* of the Unix epoch; 0 unknown */
-    gboolean agent;    /* the guest's agent has its port open */
+    gboolean agent;    /* QEMU's guest agent has its port open: images of Lodge's are up then */
+    json_t *inside;    /* what lodge-agent says (keeper/inside.h); NULL: it is not there */
     guint ssh_port;    /* on 127.0.0.1 or ssh_host; 0: none */
     char *ssh_host;    /* the guest's own address, where the host reaches it; NULL: 127.0.0.1 */
     gboolean is_kvm;

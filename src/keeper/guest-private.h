@@ -1,0 +1,98 @@
+/* What the parts of a guest's keeper share: guest-run.c (its life), guest-start.c (starting and
+ * adopting), guest-events.c (what QEMU and the guest tell), guest-end.c. Private to the keeper. */
+#pragma once
+
+#include <glib.h>
+#include <sys/types.h>
+
+#include "base/base.h"
+#include "keeper/guest-run.h"
+#include "keeper/inside.h"
+#include "keeper/watch.h"
+#include "qmp/qmp.h"
+
+enum {
+    KEEPER_RESTARTS_AT_MOST = 5, /* in ten minutes; then it is a loop that nobody is helped by */
+};
+
+struct Keeper {
+    LodgeStore *store;
+    char *name;
+    char *run_folder;
+    GMainLoop *loop;
+    int report_fd;
+    int keeper_lock;
+    int port_reservation;
+
+    LodgeOnCrash on_crash;
+    pid_t qemu_pid;
+    int qemu_pid_fd;
+    gboolean is_child; /* else it was adopted, and its exit status is its own affair */
+    guint exit_source;
+    LodgeQmp *qmp;
+    guint qmp_source;
+    Watch *watch;
+
+    LodgeState state;
+    char *reason;
+    gboolean agent; /* QEMU's: it has its port open */
+    Inside *inside; /* what lodge-agent tells */
+    gboolean kvm;
+    guint ssh_port;
+    char *ssh_host; /* NULL: 127.0.0.1 */
+    gint64 started_ms;
+    gboolean ended_by_request; /* a SHUTDOWN event that is not a panic's came */
+    gint64 restarts[KEEPER_RESTARTS_AT_MOST];
+    guint restart_count;
+};
+
+/* A file of the run folder. Free with g_free. */
+char *keeper_run_path(const Keeper *keeper, const char *file);
+
+/* Write state.json. */
+void keeper_publish(Keeper *keeper);
+
+/* Enter a state, say why (NULL: nothing to say), publish both and log the event. */
+void keeper_enter(Keeper *keeper, LodgeState state, const char *event, const char *reason);
+
+/* Tell whoever started us how that went, once; NULL: well. */
+void keeper_report(Keeper *keeper, const GError *error);
+
+/* Begin and go on watching QEMU's end and events. */
+void keeper_watch(Keeper *keeper);
+
+/* --- guest-start.c --- */
+
+/* Take what may be set while the guest runs from its definition (NULL: it can't be read). */
+void keeper_read_policy(Keeper *keeper, const LodgeGuest *guest);
+
+/* QEMU's last words, for the error that says why it ended. Free with g_free. */
+char *keeper_last_words(const Keeper *keeper);
+
+/* Take the exit status of a QEMU that has ended, 0 if it was not our child. */
+void keeper_reap(Keeper *keeper, int *out_status);
+
+/* --- guest-events.c --- */
+
+/* Connect to the events' monitor, without waiting, and ask what may have changed. */
+gboolean keeper_connect_events(Keeper *keeper, GError **error);
+
+/* Have the main loop look at the events connection; again when what it waits for has changed. */
+void keeper_watch_qmp(Keeper *keeper);
+
+/* Act on the events that have come. */
+void keeper_take_events(Keeper *keeper);
+
+/* Let go of the events connection, if there is one. */
+void keeper_drop_qmp(Keeper *keeper);
+
+/* lodge-agent came (1), went (-1), or said something new (0). */
+void keeper_on_inside(int came, gpointer keeper);
+
+/* --- guest-end.c --- */
+
+/* QEMU has ended: remove what was for it. */
+void keeper_tidy_up(const Keeper *keeper);
+
+/* For its pid descriptor. */
+gboolean keeper_on_qemu_end(gint fd, GIOCondition condition, gpointer data);
