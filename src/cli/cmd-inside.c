@@ -1,4 +1,4 @@
-/* ssh, exec, log: looking into a guest. */
+/* ssh, log: looking into a guest. */
 #include "config.h"
 
 #include <errno.h>
@@ -13,23 +13,15 @@
 #include "ops/ops.h"
 
 enum {
-    INPUT_LIMIT_BYTES = 16 << 20,
     LOG_LIMIT_BYTES = 64 << 20,
 };
 
-static char *option_user, *option_timeout;
-static gboolean option_stdin, option_follow, option_qemu, option_raw;
+static char *option_user;
+static gboolean option_follow, option_qemu, option_raw;
 static int option_lines;
 
 const GOptionEntry lodge_options_ssh[] = {
     {"user", 'l', 0, G_OPTION_ARG_STRING, &option_user, "Log in as", "NAME"},
-    {NULL},
-};
-
-const GOptionEntry lodge_options_exec[] = {
-    {"stdin", 'i', 0, G_OPTION_ARG_NONE, &option_stdin, "Send it our standard input", NULL},
-    {"timeout", 0, 0, G_OPTION_ARG_STRING, &option_timeout, "How long it may take (default 1h)",
-     "TIME"},
     {NULL},
 };
 
@@ -54,62 +46,6 @@ lodge_cmd_ssh(LodgeCli *cli, int argc, char **argv, GError **error)
     fflush(NULL);
     execvp(command[0], command);
     return lodge_error_errno(error, errno, "ssh (is an SSH client installed?)");
-}
-
-static char *
-read_input(gsize *out_length, GError **error)
-{
-    g_autoptr(GString) input = g_string_new(NULL);
-    char buffer[65536];
-    for (;;) {
-        if (!lodge_wait_fd(STDIN_FILENO, POLLIN, LODGE_NO_DEADLINE, error)) {
-            return NULL;
-        }
-        gssize got = read(STDIN_FILENO, buffer, sizeof buffer);
-        if (got <= 0) {
-            break;
-        }
-        g_string_append_len(input, buffer, got);
-        if (input->len > INPUT_LIMIT_BYTES) {
-            lodge_error_set(error, LODGE_ERROR_USAGE,
-                            "standard input is larger than the 16 MiB that the agent takes (`lodge "
-                            "ssh` takes any)");
-            return NULL;
-        }
-    }
-    *out_length = input->len;
-    return g_string_free(g_steal_pointer(&input), FALSE);
-}
-
-gboolean
-lodge_cmd_exec(LodgeCli *cli, int argc, char **argv, GError **error)
-{
-    gint64 timeout_ms = 0;
-    gsize input_length = 0;
-    g_autofree char *input = NULL;
-    int first = g_str_equal(argv[2], "--") ? 3 : 2;
-    if (first == argc) {
-        return lodge_error_set(error, LODGE_ERROR_USAGE, "exec: which command?");
-    }
-    if (!lodge_duration_parse(option_timeout != NULL ? option_timeout : "1h", &timeout_ms, error)) {
-        return lodge_error_prefix(error, "--timeout");
-    }
-    if (option_stdin && (input = read_input(&input_length, error)) == NULL) {
-        return FALSE;
-    }
-    const LodgeGuestExec exec = {
-        .argv = (const char *const *)argv + first, .input = input, .input_bytes = input_length};
-    g_auto(LodgeGuestExecResult) result = {0};
-    if (!lodge_exec(cli->store, argv[1], &exec, timeout_ms, &result, error)) {
-        return FALSE;
-    }
-    fwrite(result.output, 1, result.output_bytes, stdout);
-    fwrite(result.error_output, 1, result.error_output_bytes, stderr);
-    if (result.output_truncated || result.error_output_truncated) {
-        lodge_say(cli, "lodge: the agent kept only the first 16 MiB of the output");
-    }
-    cli->status = result.signal != 0 ? 128 + (int)result.signal : (int)(result.exit_status & 0xff);
-    return cli->status == 0;
 }
 
 /* On a terminal, what a guest wrote must not move the cursor or the clipboard: colours and all else

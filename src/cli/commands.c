@@ -87,10 +87,26 @@ static const LodgeCommandRow rows[] = {
      "lodge ssh web1\nlodge ssh web1 uname -a\nlodge ssh --user root web1", lodge_options_ssh, 1,
      -1, LODGE_WORD_GUEST, TRUE, lodge_cmd_ssh},
     {"exec", INSIDE, "GUEST COMMAND…", "run a command by the guest's agent",
-     "Needs no network in the guest. The exit status is the command's.",
+     "Needs no network in the guest. Streams both ways; signals that come here reach the command, "
+     "and the exit status is the command's (128 and the number, if a signal ended it). Ctrl-C "
+     "three "
+     "times leaves a command that does not heed it. Where the guest has QEMU's agent only, output "
+     "comes in the end, and there are no signals, terminals or other users.",
      "lodge exec web1 systemctl is-system-running\nlodge exec web1 -- sh -c 'df -h /; free -m'\n"
-     "echo hello | lodge exec -i web1 tee /tmp/hello # with standard input",
+     "lodge exec -t web1 bash # with a terminal\n"
+     "lodge exec -i web1 tar -xf - -C /srv <site.tar # with standard input\n"
+     "lodge exec --user www-data --folder /srv --env LANG=C web1 ls",
      lodge_options_exec, 2, -1, LODGE_WORD_GUEST, TRUE, lodge_cmd_exec},
+    {"cp", INSIDE, "FROM TO", "copy files into a guest, or out of it",
+     "One of both is GUEST:/PATH. Folders are copied with all that is in them, as by cp -r: into "
+     "the "
+     "target if that is a folder, else as the target. Each file appears when it is whole, so one "
+     "that "
+     "is left half-way leaves none half. - is standard input or output. Where the guest has QEMU's "
+     "agent only, single files of up to 64 MiB are copied.",
+     "lodge cp site web1:/srv\nlodge cp web1:/var/log/syslog .\n"
+     "tar -c site | lodge cp - web1:/tmp/site.tar\nlodge cp web1:/etc/passwd - | wc -l",
+     NULL, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_cp},
     {"log", INSIDE, "GUEST", "show what the guest wrote to its serial console", NULL,
      "lodge log web1\nlodge log web1 --lines 20 --follow\nlodge log web1 --qemu # what QEMU said",
      lodge_options_log, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_log},

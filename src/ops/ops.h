@@ -6,7 +6,7 @@
 #include <glib.h>
 
 #include "base/progress.h"
-#include "qmp/guest-agent.h"
+#include "qmp/agent.h"
 #include "store/store.h"
 
 /* What `create` is told. Texts as the user wrote them; NULL: not said. */
@@ -81,10 +81,21 @@ char **lodge_ssh_command(const LodgeStore *store, const char *name, const char *
 /* The text of Lodge's own public key, which is made if absent. Free with g_free. */
 char *lodge_ssh_key(const LodgeStore *store, GError **error);
 
-/* Run a program in the guest by its agent, to its end (see qmp/guest-agent.h). BUSY if the guest
- * does not run, or its agent has no port open. One at a time: others wait for it. */
-gboolean lodge_exec(const LodgeStore *store, const char *name, const LodgeGuestExec *exec,
-                    gint64 timeout_ms, LodgeGuestExecResult *out_result, GError **error);
+/* A program in the guest, and what its streams are here; -1: no input, or output thrown away. */
+typedef struct {
+    LodgeAgentExec program;
+    int input_fd;
+    int output_fd;
+    int error_fd;
+    gint64 timeout_ms; /* 0: however long it takes */
+} LodgeExec;
+
+/* Run it to its end, by lodge-agent, which is sent the signals that we get meanwhile; else by
+ * QEMU's agent: that takes standard input as a whole, shows output in the end, hears no signals,
+ * and serves one at a time. @out_status: as a shell tells it, 128 and the number for a signal. BUSY
+ * if the guest does not run, or no agent is there; UNSUPPORTED for what QEMU's agent can't. */
+gboolean lodge_exec(const LodgeStore *store, const char *name, const LodgeExec *exec,
+                    int *out_status, GError **error);
 
 /* A key of [limits] and its value as the user wrote it. */
 typedef struct {
