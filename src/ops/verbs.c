@@ -167,16 +167,41 @@ lodge_restart(const LodgeStore *store, const char *name, gboolean force, gint64 
            lodge_wait_ready(store, name, timeout_ms, progress, error);
 }
 
+/* A descriptor that says when the guest's keeper ends; -1: it has none. */
+static int
+open_keeper(const LodgeStore *store, const char *name)
+{
+    g_autofree char *path = lodge_store_run_path(store, name, "keeper.lock");
+    return lodge_lock_open_holder(path, NULL);
+}
+
 /* Wait until the keeper has published @wanted, so that who looks next sees it. One that is hung is
- * not waited for long: the command itself is done. */
+ * not waited for long: the command itself is done. One that was just killed may have seemed to be
+ * there when the verb began: without another the state would stay unknown. */
 static void
 await_state(const LodgeStore *store, const char *name, LodgeState wanted, int watch_fd)
 {
     gint64 deadline = lodge_deadline_in(PUBLISH_TIMEOUT_MS);
+    lodge_autofd keeper_fd = open_keeper(store, name);
+    gboolean ensured = FALSE;
     for (;;) {
         g_autoptr(LodgeGuestState) state = lodge_store_state(store, name);
-        if (state->state == wanted || !lodge_wait_fd(watch_fd, POLLIN, deadline, NULL)) {
+        struct pollfd polls[] = {{.fd = watch_fd, .events = POLLIN},
+                                 {.fd = keeper_fd, .events = POLLIN}};
+        if (state->state == wanted) {
             return;
+        }
+        if (!ensured && !state->has_keeper) {
+            ensured = TRUE;
+            lodge_keeper_ensure(store, name, NULL);
+            deadline = lodge_deadline_in(PUBLISH_TIMEOUT_MS);
+            continue;
+        }
+        if (!lodge_wait_polls(polls, G_N_ELEMENTS(polls), deadline, NULL)) {
+            return;
+        }
+        if (polls[1].revents != 0) {
+            lodge_fd_clear(&keeper_fd);
         }
         char buffer[4096];
         while (read(watch_fd, buffer, sizeof buffer) > 0) {
