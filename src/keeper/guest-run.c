@@ -14,10 +14,11 @@
  */
 #include "config.h"
 
-#include "keeper/guest-private.h"
+#include "keeper/guest-run.h"
 
 #include <glib-unix.h>
 
+#include "keeper/guest-private.h"
 #include "keeper/rotate.h"
 
 enum {

@@ -6,6 +6,7 @@
 #include "base/base.h"
 #include "net/define.h"
 #include "ops/forward.h"
+#include "qmp/guest-agent.h"
 
 enum {
     AGENT_TIMEOUT_MS = 3000,

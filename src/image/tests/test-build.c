@@ -10,12 +10,13 @@
 static const char entry[] = "[image]\ntitle=Fake\nprovision=lodge\nagent=yes\nsize=8M\n"
                             "[build]\nrecipe=fake\nsuite=bookworm\nspace=1M\n";
 
-static const char good[] = "echo stage packages; echo noise; [ \"$LODGE_SUITE\" = bookworm ]\n"
-                           "[ \"$LODGE_IMAGE_SIZE\" = 8388608 ]; [ -x \"$LODGE_AGENT\" ]; mktemp >/dev/null\n"
-                           "[ \"${TMPDIR#*/images/.new-}\" != \"$TMPDIR\" ]\n"
-                           "echo stage disk; qemu-img create -q -f qcow2 \"$1/disk.qcow2\" 8M\n"
-                           "echo kernel >\"$1/kernel\"; echo initrd >\"$1/initrd\"\n"
-                           "printf '[boot]\\ncmdline=root=/dev/vda2 quiet\\n' >\"$1/recipe.conf\"";
+static const char good[] =
+    "echo stage packages; echo noise; [ \"$LODGE_SUITE\" = bookworm ]\n"
+    "[ \"$LODGE_IMAGE_SIZE\" = 8388608 ]; [ -x \"$LODGE_AGENT\" ]; mktemp >/dev/null\n"
+    "[ \"${TMPDIR#*/images/.new-}\" != \"$TMPDIR\" ]\n"
+    "echo stage disk; qemu-img create -q -f qcow2 \"$1/disk.qcow2\" 8M\n"
+    "echo kernel >\"$1/kernel\"; echo initrd >\"$1/initrd\"\n"
+    "printf '[boot]\\ncmdline=root=/dev/vda2 quiet\\n' >\"$1/recipe.conf\"";
 
 static void
 assert_build_fails(int code, const char *words)
