@@ -149,6 +149,7 @@ gboolean lodge_cmd_network_start(LodgeCli *cli, int argc, char **argv, GError **
 gboolean lodge_cmd_network_stop(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_bridge(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_unbridge(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_network_test(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_confirm(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_forward(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_leases(LodgeCli *cli, int argc, char **argv, GError **error);
@@ -187,5 +188,6 @@ extern const GOptionEntry lodge_options_network_stop[];
 extern const GOptionEntry lodge_options_network_bridge[];
 extern const GOptionEntry lodge_options_network_unbridge[];
 extern const GOptionEntry lodge_options_network_confirm[];
+extern const GOptionEntry lodge_options_network_test[];
 extern const GOptionEntry lodge_options_yes[];
 extern gboolean lodge_option_yes;

@@ -261,6 +261,14 @@ static const LodgeCommandRow rows[] = {
     {"network leases", NETWORKS, "NETWORK", "show who was given which address", NULL,
      "lodge network leases default", NULL, 1, 1, LODGE_WORD_NETWORK, FALSE,
      lodge_cmd_network_leases},
+    {"network test", NETWORKS, "NETWORK", "prove that guests of a network reach what they need",
+     "Asks for an address, resolves names and looks outside, by IPv4 and IPv6, from a network "
+     "namespace "
+     "of its own on the network's bridge. It names the first link of the chain that is broken; "
+     "exit "
+     "status 1 then.",
+     "lodge network test nat\nlodge network test lan --outside 192.0.2.7",
+     lodge_options_network_test, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_test},
     {"network bridge", NETWORKS, "INTERFACE", "make the host's interface a port of a new bridge",
      "Guests on the bridge are on the host's own segment. Addresses, routes, neighbours and MAC "
      "move "

@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "net/net.h"
+#include "net/probe.h"
 #include "net/tests/netns.h"
 
 typedef struct {
@@ -278,6 +279,69 @@ test_keeper(Fixture *fixture, gconstpointer data)
     g_free(netns_run(NULL, "! pgrep -f $LODGE_DIR"));
 }
 
+static void
+assert_probe(Fixture *fixture, const char *name, const char *broken)
+{
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) steps = lodge_net_probe(fixture->net, name, NULL, &error);
+    const char *found = NULL;
+    g_assert_no_error(error);
+    for (guint i = 0; i < steps->len; i++) {
+        const LodgeProbeStep *step = steps->pdata[i];
+        g_test_message("%s %s: %s", lodge_probe_state_word(step->state), step->name, step->detail);
+        found = found == NULL && step->state == LODGE_PROBE_FAILED ? step->name : found;
+    }
+    g_assert_cmpstr(found, ==, broken);
+}
+
+/* The network's own test finds what was broken, and leaves nothing behind. */
+static void
+test_probe(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    static const struct {
+        const char *breaks, *mends, *link;
+    } damages[] = {
+        {"nft add table inet x '{ chain c { type filter hook forward priority 0; policy drop; }; "
+         "}'",
+         "nft delete table inet x", "outside IPv4"},
+        {"nft add table inet x '{ chain c { type filter hook input priority 0; udp dport 67 drop; "
+         "};"
+         " }'",
+         "nft delete table inet x", "DHCPv4"},
+        {"sysctl -q net.ipv4.ip_forward=0", "sysctl -q net.ipv4.ip_forward=1", "forwarding IPv4"},
+        {"ip link set lb-lan down", "ip link set lb-lan up", "bridge"},
+    };
+    if (!netns_is_root()) {
+        g_test_skip("dnsmasq, which answers here, needs root");
+        return;
+    }
+    g_free(netns_run(fixture->outside,
+                     "dnsmasq -C /dev/null --no-resolv --no-hosts --bind-interfaces "
+                     "--interface=up0 --address=/#/192.0.2.9 --pid-file=%s/outside.pid "
+                     "</dev/null >/dev/null 2>&1",
+                     fixture->folder));
+    g_autofree char *text = g_strconcat(nat, "dns=192.0.2.1\n", NULL);
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", text);
+    start(fixture, network);
+    static const char left[] = "ip -o link | cut -d: -f2; ip -br addr show lb-lan | grep -o 'fd.*';"
+                               " nft list ruleset; ls $LODGE_DIR/run/networks/lan/hosts";
+    g_autofree char *before = netns_run(NULL, left);
+    assert_probe(fixture, "lan", NULL);
+    g_autofree char *after = netns_run(NULL, left);
+    g_assert_cmpstr(after, ==, before);
+    for (gsize i = 0; i < G_N_ELEMENTS(damages); i++) {
+        g_free(netns_run(NULL, "%s", damages[i].breaks));
+        assert_probe(fixture, "lan", damages[i].link);
+        g_free(netns_run(NULL, "%s", damages[i].mends));
+    }
+    stop(fixture, "lan");
+    g_autoptr(GError) error = NULL;
+    g_assert_null(lodge_net_probe(fixture->net, "lan", NULL, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_BUSY);
+    g_free(netns_run(NULL, "kill $(cat %s/outside.pid)", fixture->folder));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -295,5 +359,6 @@ main(int argc, char **argv)
     ADD("foreign-link", test_foreign_link);
     ADD("accept-ra", test_accept_ra);
     ADD("keeper", test_keeper);
+    ADD("probe", test_probe);
     return g_test_run();
 }
