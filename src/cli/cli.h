@@ -72,6 +72,15 @@ void lodge_say(const LodgeCli *cli, const char *format, ...) G_GNUC_PRINTF(2, 3)
  * no. */
 gboolean lodge_ask(const char *question, GError **error);
 
+/* --- Editing (editor.c) --- */
+
+/* Takes an edited text for good; an INVALID or EXISTS error lets the user edit it again. */
+typedef gboolean (*LodgeTakeTextFunc)(LodgeCli *cli, const char *name, const char *text,
+                                      GError **error);
+/* Show @text, the definition of @name, in the user's editor, and hand over what becomes of it. */
+gboolean lodge_edit_text(LodgeCli *cli, const char *name, const char *text, LodgeTakeTextFunc take,
+                         GError **error);
+
 /* --- Progress (progress.c) --- */
 
 /* A listener that shows stages and their times on standard error; silent with --quiet or --json. */
@@ -149,6 +158,7 @@ gboolean lodge_cmd_network_start(LodgeCli *cli, int argc, char **argv, GError **
 gboolean lodge_cmd_network_stop(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_bridge(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_unbridge(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_network_edit(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_test(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_confirm(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_forward(LodgeCli *cli, int argc, char **argv, GError **error);

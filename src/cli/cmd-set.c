@@ -74,18 +74,10 @@ lodge_cmd_set(LodgeCli *cli, int argc, char **argv, GError **error)
                   lodge_set(cli->store, argv[1], (const char *const *)argv + 2, error));
 }
 
-/* Run the user's editor on @path, in the foreground, as a shell would: it may have options. */
 static gboolean
-run_editor(const char *path, GError **error)
+take_text(LodgeCli *cli, const char *name, const char *text, GError **error)
 {
-    const char *editor = g_getenv("VISUAL");
-    editor = editor != NULL ? editor : g_getenv("EDITOR");
-    g_autofree char *quoted = g_shell_quote(path);
-    g_autofree char *line = g_strdup_printf("%s %s", editor != NULL ? editor : "vi", quoted);
-    int status = system(line); /* NOLINT: the user's own editor, by the user's own shell */
-    return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
-           lodge_error_set(error, LODGE_ERROR_FAILED, "the editor (%s) failed; nothing was changed",
-                           editor != NULL ? editor : "vi");
+    return report(cli, name, lodge_set_text(cli->store, name, text, error));
 }
 
 gboolean
@@ -93,34 +85,14 @@ lodge_cmd_edit(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
     g_autofree char *text = NULL;
-    g_autofree char *folder = g_dir_make_tmp("lodge-edit-XXXXXX", error);
-    g_autoptr(GKeyFile)
-        file = folder != NULL ? lodge_store_guest_file(cli->store, argv[1], &text, error) : NULL;
+    g_autoptr(GKeyFile) file = lodge_store_guest_file(cli->store, argv[1], &text, error);
     if (file == NULL) {
         g_autoptr(LodgeGuest) guest = NULL;
         g_clear_error(error);
         guest = lodge_store_guest(cli->store, argv[1], error); /* names what was meant */
         return FALSE;
     }
-    g_autofree char *path = g_strdup_printf("%s/%s.conf", folder, argv[1]);
-    gboolean fine = lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_NO_SYNC, error);
-    while (fine) {
-        g_autoptr(GError) problem = NULL;
-        g_autofree char *edited = NULL;
-        fine = run_editor(path, error) &&
-               (edited = lodge_file_read(path, 1 << 20, NULL, error)) != NULL;
-        if (!fine || report(cli, argv[1], lodge_set_text(cli->store, argv[1], edited, &problem))) {
-            break;
-        }
-        fprintf(stderr, "%s\n", problem->message);
-        if (!g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INVALID) ||
-            !lodge_ask("Edit again?", NULL)) {
-            g_propagate_error(error, g_steal_pointer(&problem));
-            fine = FALSE;
-        }
-    }
-    lodge_tree_remove(folder, NULL);
-    return fine;
+    return lodge_edit_text(cli, argv[1], text, take_text, error);
 }
 
 gboolean

@@ -135,6 +135,24 @@ lodge_network_set(const LodgeStore *store, const char *name, const char *const *
 }
 
 gboolean
+lodge_network_set_text(const LodgeStore *store, const char *name, const char *text,
+                       gboolean *out_is_same, GError **error)
+{
+    g_autofree char *path = lodge_store_network_path(store, name);
+    lodge_autofd lock = lock_definitions(store, error);
+    g_autoptr(LodgeNetwork)
+        network = lock >= 0 ? lodge_network_parse(name, text, strlen(text), error) : NULL;
+    g_autoptr(LodgeNet) net = network != NULL ? lodge_net_open(store, error) : NULL;
+    if (net == NULL || !lodge_net_check_overlap(net, network, error)) {
+        return FALSE;
+    }
+    g_autofree char *old = lodge_file_read(path, LEASES_LIMIT_BYTES, NULL, error);
+    *out_is_same = g_strcmp0(old, text) == 0;
+    return old != NULL &&
+           lodge_file_write(path, text, strlen(text), 0644, LODGE_WRITE_DEFAULT, error);
+}
+
+gboolean
 lodge_network_delete(const LodgeStore *store, const char *name, GError **error)
 {
     g_autofree char *path = lodge_store_network_path(store, name);

@@ -23,6 +23,11 @@ gboolean lodge_network_create(const LodgeStore *store, const char *name,
 gboolean lodge_network_set(const LodgeStore *store, const char *name, const char *const *settings,
                            GError **error);
 
+/* Replace the whole definition by an edited one; @out_is_same tells that it says what it did.
+ * INVALID with line and reason, or EXISTS if it overlaps something; it is then as it was. */
+gboolean lodge_network_set_text(const LodgeStore *store, const char *name, const char *text,
+                                gboolean *out_is_same, GError **error);
+
 /* Remove the definition, stopping the network. BUSY, naming them, if guests use it. */
 gboolean lodge_network_delete(const LodgeStore *store, const char *name, GError **error);
 

@@ -1,0 +1,70 @@
+/* A definition in the user's editor, again and again until it is sound. */
+#include "config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+enum {
+    TEXT_LIMIT_BYTES = 1 << 20,
+};
+
+/* Run the user's editor on @path, in the foreground, as a shell would: it may have options. */
+static gboolean
+run_editor(const char *path, GError **error)
+{
+    const char *editor = g_getenv("VISUAL");
+    editor = editor != NULL ? editor : g_getenv("EDITOR");
+    g_autofree char *quoted = g_shell_quote(path);
+    g_autofree char *line = g_strdup_printf("%s %s", editor != NULL ? editor : "vi", quoted);
+    int status = system(line); /* NOLINT: the user's own editor, by the user's own shell */
+    return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
+           lodge_error_set(error, LODGE_ERROR_FAILED, "the editor (%s) failed; nothing was changed",
+                           editor != NULL ? editor : "vi");
+}
+
+/* TRUE: it is done with, well or not. FALSE: the user wants to mend what is wrong. */
+static gboolean
+edit_once(LodgeCli *cli, const char *name, const char *path, LodgeTakeTextFunc take,
+          gboolean *out_fine, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    g_autofree char *edited = run_editor(path, error)
+                                  ? lodge_file_read(path, TEXT_LIMIT_BYTES, NULL, error)
+                                  : NULL;
+    *out_fine = FALSE;
+    if (edited == NULL) {
+        return TRUE;
+    }
+    if (take(cli, name, edited, &problem)) {
+        *out_fine = TRUE;
+        return TRUE;
+    }
+    fprintf(stderr, "%s\n", problem->message);
+    gboolean is_mendable = g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INVALID) ||
+                           g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_EXISTS);
+    if (is_mendable && lodge_ask("Edit again?", NULL)) {
+        return FALSE;
+    }
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return TRUE;
+}
+
+gboolean
+lodge_edit_text(LodgeCli *cli, const char *name, const char *text, LodgeTakeTextFunc take,
+                GError **error)
+{
+    g_autofree char *folder = g_dir_make_tmp("lodge-edit-XXXXXX", error);
+    if (folder == NULL) {
+        return FALSE;
+    }
+    g_autofree char *path = g_strdup_printf("%s/%s.conf", folder, name);
+    gboolean fine = lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_NO_SYNC, error);
+    while (fine && !edit_once(cli, name, path, take, &fine, error)) {
+        fine = TRUE;
+    }
+    lodge_tree_remove(folder, NULL);
+    return fine;
+}
