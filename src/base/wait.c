@@ -139,3 +139,16 @@ lodge_pid_fd_signal(int pid_fd, int signal_number, GError **error)
     }
     return TRUE;
 }
+
+gboolean
+lodge_pid_fd_await(int pid_fd, gint64 timeout_ms)
+{
+    gint64 deadline = lodge_deadline_in(timeout_ms);
+    struct pollfd one = {.fd = pid_fd, .events = POLLIN};
+    for (;;) {
+        int ready = poll(&one, 1, poll_timeout_ms(deadline));
+        if (ready >= 0 || errno != EINTR) {
+            return ready > 0;
+        }
+    }
+}

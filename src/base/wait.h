@@ -35,3 +35,7 @@ gboolean lodge_wait_for(gint64 time_ms, GError **error);
 
 /* Send @signal_number to the process that @pid_fd stands for. One that has ended is fine. */
 gboolean lodge_pid_fd_signal(int pid_fd, int signal_number, GError **error);
+
+/* Wait for that process to end, whatever signals come: for those who tidy up. FALSE if it has not
+ * after @timeout_ms. */
+gboolean lodge_pid_fd_await(int pid_fd, gint64 timeout_ms);

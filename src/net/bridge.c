@@ -95,7 +95,7 @@ end_watchdog(const LodgeStore *store)
     lodge_autofd watchdog = lodge_lock_open_holder(path, &pid);
     if (watchdog >= 0 && pid != getpid()) {
         lodge_pid_fd_signal(watchdog, SIGTERM, NULL);
-        lodge_wait_fd(watchdog, POLLIN, lodge_deadline_in(WATCHDOG_END_MS), NULL);
+        lodge_pid_fd_await(watchdog, WATCHDOG_END_MS);
     }
 }
 

@@ -108,7 +108,7 @@ replace_client(const char *pid, char **argv)
     }
     /* SIGKILL: on any other signal it may give its lease back, or take addresses away. */
     lodge_pid_fd_signal(process, SIGKILL, NULL);
-    lodge_wait_fd(process, POLLIN, lodge_deadline_in(END_TIMEOUT_MS), NULL);
+    lodge_pid_fd_await(process, END_TIMEOUT_MS);
     /* What the name in argv[0] leads to need not be what runs; busybox looks at argv[0]. */
     g_autoptr(GPtrArray) words = g_ptr_array_new();
     g_ptr_array_add(words, program);

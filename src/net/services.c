@@ -13,7 +13,7 @@
 #include "net/net-private.h"
 
 enum {
-    END_TIMEOUT_MS = 3000,
+    END_TIMEOUT_MS = 10000,
     START_TIMEOUT_MS = 10000,
 };
 
@@ -70,16 +70,23 @@ lodge_net_services(const LodgeStore *store, const LodgeNetwork *network)
     return services;
 }
 
+/* A process's words, and how many bytes they are: none when it is already ending. */
+static char *
+words_of(pid_t pid, gsize *out_length)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
+    char *words = NULL;
+    *out_length = 0;
+    g_file_get_contents(path, &words, out_length, NULL);
+    return words;
+}
+
 /* Was process @pid called with these words? */
 static gboolean
 is_called(pid_t pid, char **argv)
 {
-    g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
     gsize length = 0;
-    g_autofree char *words = NULL;
-    if (!g_file_get_contents(path, &words, &length, NULL)) {
-        return FALSE;
-    }
+    g_autofree char *words = words_of(pid, &length);
     gsize at = 0;
     for (gsize i = 0; argv[i] != NULL; i++) {
         gsize size = strlen(argv[i]) + 1;
@@ -91,13 +98,36 @@ is_called(pid_t pid, char **argv)
     return at == length;
 }
 
+static gboolean
+read_pid(const LodgeService *service, guint64 *out_pid)
+{
+    g_autofree char *text = lodge_file_read(service->process_path, 64, NULL, NULL);
+    return text != NULL &&
+           g_ascii_string_to_unsigned(g_strchomp(text), 10, 2, G_MAXINT32, out_pid, NULL);
+}
+
+/* One that is ending has no words any more, so that it can't be told whose it is, but may have its
+ * sockets still, which its successor wants. */
+static void
+await_ending(const LodgeService *service)
+{
+    guint64 pid = 0;
+    gsize length = 0;
+    if (!read_pid(service, &pid)) {
+        return;
+    }
+    lodge_autofd process = (int)syscall(SYS_pidfd_open, (pid_t)pid, 0);
+    g_autofree char *words = words_of((pid_t)pid, &length);
+    if (process >= 0 && length == 0) {
+        lodge_pid_fd_await(process, END_TIMEOUT_MS);
+    }
+}
+
 int
 lodge_service_open(const LodgeService *service)
 {
     guint64 pid = 0;
-    g_autofree char *text = lodge_file_read(service->process_path, 64, NULL, NULL);
-    if (text == NULL ||
-        !g_ascii_string_to_unsigned(g_strchomp(text), 10, 2, G_MAXINT32, &pid, NULL)) {
+    if (!read_pid(service, &pid)) {
         return -1;
     }
     /* The descriptor first: what is verified then is that very process. */
@@ -162,9 +192,8 @@ end_process(int process, const char *what, GError **error)
 {
     static const int signals[] = {SIGTERM, SIGKILL};
     for (gsize i = 0; i < G_N_ELEMENTS(signals); i++) {
-        struct pollfd end = {.fd = process, .events = POLLIN};
-        syscall(SYS_pidfd_send_signal, process, signals[i], NULL, 0);
-        if (poll(&end, 1, END_TIMEOUT_MS) > 0) {
+        lodge_pid_fd_signal(process, signals[i], NULL);
+        if (lodge_pid_fd_await(process, END_TIMEOUT_MS)) {
             return TRUE;
         }
     }
@@ -188,6 +217,7 @@ lodge_net_stop_services(const LodgeStore *store, const LodgeNetwork *network, GE
         if (process >= 0 && !end_process(process, service->name, error)) {
             return FALSE;
         }
+        await_ending(service);
         unlink(service->process_path);
     }
     return TRUE;

@@ -193,10 +193,14 @@ static void
 end(Program *program)
 {
     if (program->process >= 0) {
-        struct pollfd ending = {.fd = program->process, .events = POLLIN};
-        syscall(SYS_pidfd_send_signal, program->process, SIGTERM, NULL, 0);
-        if (poll(&ending, 1, END_TIMEOUT_MS) <= 0) {
-            syscall(SYS_pidfd_send_signal, program->process, SIGKILL, NULL, 0);
+        /* Whoever waits for us to end wants its address, too: we end when it has. Being told twice
+         * to end must not cut the waiting short. */
+        static const int signals[] = {SIGTERM, SIGKILL};
+        for (gsize i = 0; i < G_N_ELEMENTS(signals); i++) {
+            lodge_pid_fd_signal(program->process, signals[i], NULL);
+            if (lodge_pid_fd_await(program->process, END_TIMEOUT_MS)) {
+                break;
+            }
         }
     }
     lodge_fd_clear(&program->process);
