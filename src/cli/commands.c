@@ -107,6 +107,14 @@ static const LodgeCommandRow rows[] = {
      "lodge cp site web1:/srv\nlodge cp web1:/var/log/syslog .\n"
      "tar -c site | lodge cp - web1:/tmp/site.tar\nlodge cp web1:/etc/passwd - | wc -l",
      NULL, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_cp},
+    {"agent install", INSIDE, "GUEST", "put Lodge's agent into a running Linux guest",
+     "With it exec streams and has terminals, cp takes whole trees, and show knows the guest's "
+     "addresses. Images that Lodge builds have it. It goes in by the agent that is there, else "
+     "over "
+     "SSH as the guest's login user, who must be root or may use sudo without a password; starts "
+     "with "
+     "systemd, OpenRC and busybox's init. Again, it brings the present version.",
+     "lodge agent install web1", NULL, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_agent_install},
     {"log", INSIDE, "GUEST", "show what the guest wrote to its serial console", NULL,
      "lodge log web1\nlodge log web1 --lines 20 --follow\nlodge log web1 --qemu # what QEMU said",
      lodge_options_log, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_log},

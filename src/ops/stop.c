@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "ops/ops.h"
 #include "ops/session.h"
+#include "qmp/agent.h"
 #include "qmp/guest-agent.h"
 
 enum {
@@ -12,17 +13,32 @@ enum {
     PRESS_AGAIN_MS = 5000,
 };
 
-/* Ask by the agent where it is there; FALSE, with no error, if it could not be asked. */
 static gboolean
-ask_agent(const Session *session, gint64 timeout_ms)
+ask_lodge_agent(const Session *session, gint64 deadline)
+{
+    g_autofree char *folder = lodge_store_run_path(session->store, session->guest->name, NULL);
+    g_autoptr(LodgeAgent)
+        agent = session->state->inside != NULL ? lodge_agent_connect(folder, deadline, NULL) : NULL;
+    return agent != NULL && lodge_agent_shutdown(agent, FALSE, deadline, NULL);
+}
+
+static gboolean
+ask_qemu_agent(const Session *session, gint64 deadline)
 {
     g_autofree char *path = lodge_store_run_path(session->store, session->guest->name,
                                                  "agent.sock");
-    gint64 deadline = lodge_deadline_in(MIN(AGENT_TIMEOUT_MS, timeout_ms / 2));
     g_autoptr(LodgeGuestAgent)
         agent = session->state->agent ? lodge_guest_agent_connect(path, deadline, NULL) : NULL;
     return agent != NULL &&
            lodge_guest_agent_shutdown(agent, LODGE_GUEST_SHUTDOWN_POWERDOWN, deadline, NULL);
+}
+
+/* Ask by an agent that is there; FALSE, with no error, if none could be asked. */
+static gboolean
+ask_agent(const Session *session, gint64 timeout_ms)
+{
+    gint64 deadline = lodge_deadline_in(MIN(AGENT_TIMEOUT_MS, timeout_ms / 2));
+    return ask_lodge_agent(session, deadline) || ask_qemu_agent(session, deadline);
 }
 
 static gboolean
