@@ -262,11 +262,10 @@ def test_damaged_run_files_do_not_stop_reading(lodge, damage):
 def test_what_changed_without_a_keeper_is_asked_at_adoption(lodge):
     lodge.make("g", start=True)
     kill_keeper(lodge, "g")
-    lodge("ssh", "g", "killall qemu-ga")
+    lodge("ssh", "g", "rm /usr/sbin/lodge-agent; killall lodge-agent qemu-ga")
     assert lodge.show("g")["agent"], "nobody has noticed"
     lodge("start", "g", "--no-wait")
-    lodge.wait_event("g", "agent-down")
-    assert not lodge.show("g")["agent"]
+    wait_until(lambda: not lodge.show("g")["agent"], what="the end of both agents is seen")
     assert "no agent has its port open" in lodge("exec", "g", "true", status=BUSY).message
     kill_keeper(lodge, "g")
     lodge.run_path("g", "state.json").unlink()

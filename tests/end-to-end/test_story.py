@@ -187,7 +187,6 @@ def test_stop_start_restart_kill(box):
     box("kill", "box")
 
 
-@pytest.mark.xfail(reason="tiny makes a new host key at each boot; it should keep it in /data")
 def test_ssh_after_a_restart(box):
     box("start", "box")
     box("ssh", "box", "true")
