@@ -19,6 +19,7 @@
 #include <glib-unix.h>
 
 #include "keeper/guest-private.h"
+#include "keeper/plan.h"
 #include "keeper/rotate.h"
 
 enum {
@@ -143,9 +144,23 @@ on_console_look(gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
+/* SIGHUP: the definition changed under the running guest. */
+static gboolean
+on_reread(gpointer data)
+{
+    Keeper *keeper = data;
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(keeper->store, keeper->name, NULL);
+    if (guest != NULL &&
+        lodge_plan_find_host(keeper->store, guest, &keeper->ssh_host, &keeper->ssh_port)) {
+        keeper_publish(keeper);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
 void
 keeper_run(Keeper *keeper)
 {
+    g_unix_signal_add(SIGHUP, on_reread, keeper);
     keeper_watch(keeper);
     g_timeout_add_seconds(CONSOLE_LOOK_S, on_console_look, keeper);
     g_main_loop_run(keeper->loop);

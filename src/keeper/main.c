@@ -63,6 +63,7 @@ main(int argc, char **argv)
         return 2;
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGHUP, SIG_IGN); /* until its meaning has a handler: see guest-run.c */
     g_autoptr(LodgeStore) store = lodge_store_open(&error);
     if (store == NULL || !lodge_name_check("guest", argv[1], &error)) {
         return fail(error);

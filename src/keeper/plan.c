@@ -118,7 +118,7 @@ choose_ports(LodgePlan *plan, const LodgeGuest *guest, const char *folder, GErro
     }
     const LodgeNic *first = guest->nics->pdata[0];
     if (g_strcmp0(first->network, "user") != 0) {
-        return TRUE; /* see choose_host() */
+        return TRUE; /* see lodge_plan_find_host() */
     }
     plan->ssh_port = first->ssh_port != 0
                          ? first->ssh_port
@@ -126,14 +126,17 @@ choose_ports(LodgePlan *plan, const LodgeGuest *guest, const char *folder, GErro
     return plan->ssh_port != 0;
 }
 
-/* The host reaches it by its own address, where that is known. */
-static void
-choose_host(LodgePlan *plan, const LodgeStore *store, const LodgeGuest *guest)
+gboolean
+lodge_plan_find_host(const LodgeStore *store, const LodgeGuest *guest, char **host, guint *port)
 {
-    if (plan->ssh_port == 0) {
-        plan->ssh_host = lodge_nics_address(store, guest);
-        plan->ssh_port = plan->ssh_host != NULL ? SSH_PORT : 0;
+    const LodgeNic *first = guest->nics->len > 0 ? guest->nics->pdata[0] : NULL;
+    if (first == NULL || g_str_equal(first->network, "user")) {
+        return FALSE;
     }
+    g_free(*host);
+    *host = lodge_nics_address(store, guest);
+    *port = *host != NULL ? SSH_PORT : 0;
+    return TRUE;
 }
 
 static char *
@@ -184,7 +187,7 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean pause
     if (plan->taps == NULL) {
         return NULL;
     }
-    choose_host(plan, store, guest);
+    lodge_plan_find_host(store, guest, &plan->ssh_host, &plan->ssh_port);
     g_autofree char *firmware_vars = g_build_filename(folder, "nvram.qcow2", NULL);
     g_autofree char *seed_text = existing(folder, "seed.txt");
     g_autofree char *seed_disk = existing(folder, "seed.iso");

@@ -21,6 +21,10 @@ typedef struct {
  * command. Errors name what is missing or in the way. */
 LodgePlan *lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean paused,
                            GError **error);
+/* Where SSH gets into a guest whose first NIC is not on the user-mode network, replacing @host and
+ * @port. FALSE: it is, and its port stays. */
+gboolean lodge_plan_find_host(const LodgeStore *store, const LodgeGuest *guest, char **host,
+                              guint *port);
 void lodge_plan_free(LodgePlan *plan);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgePlan, lodge_plan_free)

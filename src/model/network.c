@@ -15,6 +15,9 @@ enum {
     IPV6_GUEST_COUNT = 0xf000,
     LEAST_SUBNET_LENGTH = 8,
     MOST_SUBNET_LENGTH = 30,
+    SUBNET_SIZE = 4, /* each=30 */
+    SUBNET_GUEST_NUMBER = 2,
+    LEAST_ROUTED_LENGTH = 22, /* so many subnets of four dnsmasq is told of */
 };
 
 #define NETWORK(field) G_STRUCT_OFFSET(LodgeNetwork, field)
@@ -29,12 +32,12 @@ static const LodgeKey network_keys[] = {
          "segment of an existing bridge. `routed`: each has an address or prefix of its own that "
          "the host answers for. `isolated`: they reach each other only."},
     {"bridge", LODGE_TYPE_LINK, NETWORK(bridge),
-     .help =
-         "The bridge's name. Mode `bridged` needs it, and it must exist; else Lodge makes it, as "
-         "lb-NAME unless told."},
+     .help = "The bridge's name. Mode `bridged` without uplink= needs it, and it must exist; else "
+             "Lodge makes it, as lb-NAME unless told."},
     {"uplink", LODGE_TYPE_LINK, NETWORK(uplink),
      .help = "The host's interface that leads outside. Mode `routed` needs it; mode `nat` follows "
-             "the host's routes without it."},
+             "the host's routes without it; in mode `bridged` a spare one becomes a port of the "
+             "bridge that Lodge makes."},
     {"subnet", LODGE_TYPE_PREFIX4, NETWORK(subnet),
      .help =
          "The guests' IPv4 addresses, like 10.77.0.0/24. Chosen by `lodge network create` so that "
@@ -51,6 +54,11 @@ static const LodgeKey network_keys[] = {
      .help = "DNS servers that names are asked of, instead of the host's own."},
     {"domain", LODGE_TYPE_DOMAIN, NETWORK(domain), "lodge",
      .help = "Guests resolve each other as NAME and NAME.DOMAIN."},
+    {"each", LODGE_TYPE_CHOICE, NETWORK(each), "32", "32|30",
+     .help =
+         "Mode `routed`: what a guest gets of subnet=. `32`: one address, its gateway outside of "
+         "it. `30`: four, of which it has the third and the host the second, for systems that "
+         "want their gateway within their subnet."},
     {"isolation", LODGE_TYPE_BOOL, NETWORK(isolation), "no",
      .help = "Whether guests see the gateway only, not each other."},
     {"host", LODGE_TYPE_BOOL, NETWORK(host), "yes",
@@ -153,6 +161,52 @@ lodge_network_has_own_bridge(const LodgeNetwork *network)
     return network->mode == LODGE_NETWORK_NAT || network->mode == LODGE_NETWORK_ISOLATED;
 }
 
+gboolean
+lodge_network_makes_bridge(const LodgeNetwork *network)
+{
+    return lodge_network_has_own_bridge(network) ||
+           (network->mode == LODGE_NETWORK_BRIDGED && network->uplink != NULL);
+}
+
+gboolean
+lodge_network_is_foreign(const LodgeNetwork *network)
+{
+    return network->mode == LODGE_NETWORK_BRIDGED ||
+           (network->mode == LODGE_NETWORK_ISOLATED && !network->host);
+}
+
+LodgePrefix
+lodge_network_routed_subnet(const LodgePrefix *address)
+{
+    LodgePrefix subnet = *address;
+    subnet.length = 30;
+    return lodge_prefix_network(&subnet);
+}
+
+LodgePrefix
+lodge_network_routed_gateway(int family)
+{
+    static const LodgePrefix gateway4 = {AF_INET, {169, 254, 1, 1}, 32};
+    static const LodgePrefix gateway6 = {AF_INET6, {0xfe, 0x80, [15] = 1}, 64};
+    return family == AF_INET ? gateway4 : gateway6;
+}
+
+LodgePrefix
+lodge_network_routed_anchor(const LodgeNetwork *network)
+{
+    LodgePrefix anchor = {AF_INET6, {0xfd, 'l', 'o', 'd', 'g', 'e', [15] = 1}, 64};
+    LodgePrefix prefix;
+    if (lodge_network_prefix(network, &prefix) && prefix.length == 64) {
+        anchor = lodge_network_gateway(&prefix);
+        anchor.length = 64;
+        return anchor;
+    }
+    guint hash = g_str_hash(network->name);
+    anchor.bytes[6] = (guint8)(hash >> 8);
+    anchor.bytes[7] = (guint8)hash;
+    return anchor;
+}
+
 LodgePrefix
 lodge_network_gateway(const LodgePrefix *prefix)
 {
@@ -188,6 +242,12 @@ lodge_network_nat64_prefix(const LodgeNetwork *network)
     return prefix;
 }
 
+static gboolean
+is_in_fours(const LodgeNetwork *network)
+{
+    return network->mode == LODGE_NETWORK_ROUTED && network->each == LODGE_ROUTED_SUBNET;
+}
+
 /* --- Checks that no single row can make ------------------------------------------------------- */
 
 static gboolean
@@ -200,6 +260,12 @@ check_prefixes(const LodgeNetwork *network, GError **error)
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "subnet: a /%u is no good: it must be /%d to /%d", prefix.length,
                                LEAST_SUBNET_LENGTH, MOST_SUBNET_LENGTH);
+    }
+    if (has_subnet && is_in_fours(network) &&
+        (prefix.length > MOST_SUBNET_LENGTH || prefix.length < LEAST_ROUTED_LENGTH)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "subnet: each=30 needs a /%d to /%d, not a /%u", LEAST_ROUTED_LENGTH,
+                               MOST_SUBNET_LENGTH, prefix.length);
     }
     gboolean has_prefix = lodge_network_prefix(network, &prefix);
     if (has_prefix && network->mode != LODGE_NETWORK_ROUTED && prefix.length != 64) {
@@ -264,10 +330,17 @@ check_whole(const LodgeNetwork *network, GError **error)
         return lodge_error_set(
             error, LODGE_ERROR_INVALID,
             "mode=bridged needs bridge= (`lodge network bridge IFACE` makes one of "
-            "the host's interface)");
+            "the host's interface), or uplink= with an interface that the host does not need");
     }
     if (network->mode == LODGE_NETWORK_ROUTED && network->uplink == NULL) {
         return lodge_error_set(error, LODGE_ERROR_INVALID, "mode=routed needs uplink=");
+    }
+    if (network->mode == LODGE_NETWORK_ROUTED && network->subnet == NULL &&
+        network->prefix == NULL) {
+        return lodge_error_set(
+            error, LODGE_ERROR_INVALID,
+            "mode=routed needs subnet= or prefix=: the addresses that are routed "
+            "to this host");
     }
     if (network->mtu != 0 && network->mtu < 576) {
         return lodge_error_set(error, LODGE_ERROR_INVALID, "mtu: %u is less than the least, 576",
@@ -299,7 +372,7 @@ lodge_network_parse(const char *name, const char *text, gsize length, GError **e
         !lodge_schema_fill(&sections[0], file, "network", network, error)) {
         return NULL;
     }
-    if (network->bridge == NULL && lodge_network_has_own_bridge(network)) {
+    if (network->bridge == NULL && lodge_network_makes_bridge(network)) {
         network->bridge = default_bridge(name);
     }
     if (!check_whole(network, error)) {
@@ -330,10 +403,10 @@ number_range(const LodgeNetwork *network, const LodgePrefix *subnet, guint64 *ou
     *out_last = size - 2;
     if (network->mode == LODGE_NETWORK_ROUTED) {
         /* Every address of a routed prefix is usable: nobody on it wants a broadcast address. */
-        *out_first = 0;
+        *out_first = is_in_fours(network) ? SUBNET_GUEST_NUMBER : 0;
         *out_last = size - 1;
     }
-    if (network->range != NULL) {
+    if (network->range != NULL && !is_in_fours(network)) {
         g_auto(GStrv) ends = g_strsplit(network->range, "-", 2);
         if (lodge_address_parse(ends[0], &first, NULL) &&
             lodge_address_parse(ends[1], &last, NULL)) {
@@ -343,13 +416,15 @@ number_range(const LodgeNetwork *network, const LodgePrefix *subnet, guint64 *ou
     }
 }
 
-/* The first free address of numbers @first to @last, begun at a place that the names decide. */
+/* The first free address of numbers @first to @last, begun at a place that the names decide. Of
+ * each @step numbers only the first counts. */
 static char *
-choose(const LodgePrefix *prefix, guint64 first, guint64 last, guint seed, GHashTable *taken)
+choose(const LodgePrefix *prefix, guint64 first, guint64 last, guint64 step, guint seed,
+       GHashTable *taken)
 {
-    guint64 count = last - first + 1;
+    guint64 count = (last - first) / step + 1;
     for (guint64 i = 0; i < count; i++) {
-        LodgePrefix address = lodge_prefix_host(prefix, first + (seed + i) % count);
+        LodgePrefix address = lodge_prefix_host(prefix, first + (seed + i) % count * step);
         g_autofree char *text = lodge_prefix_format_address(&address);
         if (!g_hash_table_contains(taken, text)) {
             return g_steal_pointer(&text);
@@ -382,7 +457,8 @@ lodge_network_choose_addresses(const LodgeNetwork *network, const char *guest, c
         guint64 first;
         guint64 last;
         number_range(network, &prefix, &first, &last);
-        lease.address4 = choose(&prefix, first, last, seed, taken);
+        guint64 step = is_in_fours(network) ? SUBNET_SIZE : 1;
+        lease.address4 = choose(&prefix, first, last, step, seed, taken);
         if (lease.address4 == NULL) {
             return lodge_error_set(error, LODGE_ERROR_BUSY,
                                    "network %s: all %" G_GUINT64_FORMAT
@@ -397,7 +473,7 @@ lodge_network_choose_addresses(const LodgeNetwork *network, const char *guest, c
         guint64 first = most < IPV6_GUEST_OFFSET ? 0 : IPV6_GUEST_OFFSET;
         lease.address6 = choose_by_mac(&prefix, mac, taken);
         if (lease.address6 == NULL) {
-            lease.address6 = choose(&prefix, first, most, seed, taken);
+            lease.address6 = choose(&prefix, first, most, 1, seed, taken);
         }
         if (lease.address6 == NULL) {
             return lodge_error_set(error, LODGE_ERROR_BUSY,

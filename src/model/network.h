@@ -15,6 +15,8 @@ typedef enum {
 } LodgeNetworkMode;
 typedef enum { LODGE_IP_DUAL, LODGE_IP_4, LODGE_IP_6 } LodgeIpFamilies;
 
+typedef enum { LODGE_ROUTED_ADDRESS, LODGE_ROUTED_SUBNET } LodgeRoutedForm;
+
 typedef struct {
     char *name;
     char *description;
@@ -28,6 +30,7 @@ typedef struct {
     gboolean dhcp;
     char *dns; /* servers that are asked; NULL: the host's */
     char *domain;
+    int each; /* LodgeRoutedForm */
     gboolean isolation;
     gboolean host;
     gboolean filter;
@@ -59,6 +62,23 @@ gboolean lodge_network_prefix(const LodgeNetwork *network, LodgePrefix *out_pref
 
 /* Is the bridge, with its addresses and services, Lodge's to make? */
 gboolean lodge_network_has_own_bridge(const LodgeNetwork *network);
+
+/* Is the bridge Lodge's to make? Also that of a bridged network with an uplink of its own. */
+gboolean lodge_network_makes_bridge(const LodgeNetwork *network);
+
+/* Do guests get their addresses from elsewhere, or give them to themselves, so that those that are
+ * not in their definition are unknown? */
+gboolean lodge_network_is_foreign(const LodgeNetwork *network);
+
+/* Mode routed with each=30: the four addresses around @address, and with number 1 of them the host.
+ */
+LodgePrefix lodge_network_routed_subnet(const LodgePrefix *address);
+
+/* Mode routed: the host's addresses on every tap. Guests have their gateway there, and dnsmasq
+ * serves no interface without a prefix: the network's if it is a /64, so that guests may make their
+ * address of it, else a unique local one made of the network's name. */
+LodgePrefix lodge_network_routed_gateway(int family);
+LodgePrefix lodge_network_routed_anchor(const LodgeNetwork *network);
 
 /* The host's own address on it: number 1 of the prefix. */
 LodgePrefix lodge_network_gateway(const LodgePrefix *prefix);

@@ -66,25 +66,52 @@ open_tap(const char *link, GError **error)
     return lodge_fd_steal(&fd);
 }
 
+/* The host's side of a tap: the gateway, and what dnsmasq needs to serve it. */
+static void
+set_gateways(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, gboolean add)
+{
+    int index = lodge_link_index(port->link);
+    LodgePrefix address;
+    if (port->address4 != NULL && lodge_address_parse(port->address4, &address, NULL)) {
+        LodgePrefix gateway = lodge_network_routed_gateway(AF_INET);
+        if (network->each == LODGE_ROUTED_SUBNET) {
+            LodgePrefix subnet = lodge_network_routed_subnet(&address);
+            gateway = lodge_network_gateway(&subnet);
+            gateway.length = subnet.length;
+        }
+        lodge_link_address(net->netlink, index, &gateway, add);
+    }
+    if (port->address6 != NULL) {
+        LodgePrefix gateway = lodge_network_routed_gateway(AF_INET6);
+        LodgePrefix anchor = lodge_network_routed_anchor(network);
+        lodge_link_address(net->netlink, index, &gateway, add);
+        if (add) {
+            lodge_link_bare_address(net->netlink, index, &anchor);
+        } else {
+            lodge_link_address(net->netlink, index, &anchor, FALSE);
+        }
+    }
+}
+
 /* A tap without a bridge: the guest's addresses are routed to it, and the uplink answers for them.
  * The gateway has the same addresses on each tap, so guests need no prefix of their own. */
 static gboolean
 route_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, int index,
           GError **error)
 {
-    static const LodgePrefix gateways[] = {{AF_INET, {169, 254, 1, 1}, 32},
-                                           {AF_INET6, {0xfe, 0x80, [15] = 1}, 64}};
     const char *const addresses[] = {port->address4, port->address6};
     int uplink = lodge_link_index(network->uplink);
     g_autofree char *accept_ra = g_strdup_printf("net/ipv6/conf/%s/accept_ra", port->link);
+    g_autofree char *alias = g_strdup_printf("lodge guest %s nic %s", port->guest, port->nic);
+    LodgePortSpec spec = {.name = port->link, .index = index, .mtu = network->mtu, .alias = alias};
     lodge_sysctl_set(accept_ra, "0", NULL);
-    lodge_link_set_up(net->netlink, port->link, index, TRUE);
+    lodge_link_begin_routed(net->netlink, &spec);
+    set_gateways(net, network, port, TRUE);
     for (gsize i = 0; i < G_N_ELEMENTS(addresses); i++) {
         LodgePrefix address;
         if (addresses[i] == NULL || !lodge_address_parse(addresses[i], &address, NULL)) {
             continue;
         }
-        lodge_link_address(net->netlink, index, &gateways[i], TRUE);
         lodge_link_route(net->netlink, index, &address, NULL, TRUE);
         if (uplink != 0) {
             lodge_link_proxy(net->netlink, uplink, &address, TRUE);
@@ -150,24 +177,34 @@ announce(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GErr
            lodge_net_write_entry(net->store, network, port, error);
 }
 
+gboolean
+lodge_net_check_port(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
+                     GError **error)
+{
+    g_autofree char *marker = lodge_store_network_run_path(net->store, network->name,
+                                                           "network.conf");
+    if (!g_file_test(marker, G_FILE_TEST_EXISTS)) {
+        return lodge_error_set(error, LODGE_ERROR_BUSY,
+                               "network %s is stopped (`lodge network start %s`)", network->name,
+                               network->name);
+    }
+    return check_forwards(net, network, port, error) && announce(net, network, port, error);
+}
+
 int
 lodge_net_attach(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
 {
     lodge_net_release_elsewhere(net->store, network->name, port);
     lodge_autofd lock = lodge_net_lock(net->store, network->name, error);
-    g_autofree char *marker = lodge_store_network_run_path(net->store, network->name,
-                                                           "network.conf");
     if (lock < 0) {
         return -1;
     }
-    if (!g_file_test(marker, G_FILE_TEST_EXISTS)) {
-        lodge_error_set(error, LODGE_ERROR_BUSY, "network %s is stopped (`lodge network start %s`)",
-                        network->name, network->name);
+    lodge_autofd fd = -1;
+    if (!lodge_net_check_port(net, network, port, error)) {
+        lodge_error_prefix(error, "network %s", network->name);
         return -1;
     }
-    lodge_autofd fd = -1;
-    if (check_forwards(net, network, port, error) && announce(net, network, port, error) &&
-        lodge_net_admit(net, network, port, error)) {
+    if (lodge_net_admit(net, network, port, error)) {
         fd = open_tap(port->link, error);
     }
     if (fd >= 0 && lodge_net_connect_tap(net, network, port, error)) {
@@ -201,6 +238,10 @@ lodge_net_detach(LodgeNet *net, const char *network_name, const char *link, GErr
     }
     if (network->mode == LODGE_NETWORK_ROUTED && network->uplink != NULL) {
         lodge_net_forget_routed(net, network, port);
+    }
+    if (network->mode == LODGE_NETWORK_ROUTED && lodge_link_index(port->link) != 0) {
+        set_gateways(net, network, port, FALSE);
+        lodge_netlink_send(net->netlink, NULL);
     }
     unlink(path);
     return TRUE;

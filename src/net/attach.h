@@ -10,6 +10,10 @@ LodgePort *lodge_net_read_port(const LodgeStore *store, const char *network, con
 gboolean lodge_net_connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
                                GError **error);
 
+/* See that the network is up and the port's forwards can be had, and have DHCP and DNS know it. */
+gboolean lodge_net_check_port(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
+                              GError **error);
+
 /* Write the port's description and rules, instead of those that it had, in one transaction. */
 gboolean lodge_net_admit(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
                          GError **error);

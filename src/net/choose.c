@@ -66,7 +66,9 @@ lodge_net_choose_prefixes(LodgeNet *net, const char *name, GKeyFile *file, GErro
     if (taken == NULL) {
         return FALSE;
     }
-    if (!g_str_equal(mode, "nat") && !g_str_equal(mode, "isolated")) {
+    g_autofree char *host = value_of(file, "host", "yes");
+    /* Without the host nobody gives addresses. */
+    if (!g_str_equal(mode, "nat") && (!g_str_equal(mode, "isolated") || g_str_equal(host, "no"))) {
         return TRUE;
     }
     if (subnet == NULL && !g_str_equal(ip, "6")) {

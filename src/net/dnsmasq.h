@@ -10,13 +10,16 @@
 typedef struct {
     const char *pid_file;
     const char *lease_file;
-    const char *hosts_folder; /* of reservations: a file a NIC, read when it appears */
-    const char *names_folder; /* of names, likewise */
-    int nat64_dns_port;       /* of the DNS64 server on 127.0.0.1; 0: none */
+    const char *hosts_folder;        /* of reservations: a file a NIC, read when it appears */
+    const char *names_folder;        /* of names, likewise */
+    const char *const *host_servers; /* the DNS servers that the host asks, for mode routed */
+    int nat64_dns_port;              /* of the DNS64 server on 127.0.0.1; 0: none */
 } LodgeDnsmasqFiles;
 
 /* Its configuration file. Free with g_free. */
 char *lodge_dnsmasq_config(const LodgeNetwork *network, const LodgeDnsmasqFiles *files);
+/* The same for mode routed. */
+char *lodge_dnsmasq_routed_config(const LodgeNetwork *network, const LodgeDnsmasqFiles *files);
 
 /* A NIC's reservation, one line: "MAC,10.77.0.12,[fd77::1000],web1". Free with g_free. */
 char *lodge_dnsmasq_host(const LodgePort *port);

@@ -287,10 +287,10 @@ port_elements(const Elements *elements, const LodgeNetwork *network, const Lodge
     if (network->filter && port->filter) {
         const char *family = is_routed ? "inet" : "bridge";
         own_addresses(elements, family, network, port);
-        if (network->mode == LODGE_NETWORK_BRIDGED && port->address4 == NULL) {
+        if (lodge_network_is_foreign(network) && port->address4 == NULL) {
             element(elements, family, "open4", "\"%s\"", port->link);
         }
-        if (network->mode == LODGE_NETWORK_BRIDGED && port->address6 == NULL) {
+        if (lodge_network_is_foreign(network) && port->address6 == NULL) {
             element(elements, family, "open6", "\"%s\"", port->link);
         }
         if (!is_routed) {

@@ -107,12 +107,14 @@ lodge_link_set_master(LodgeNetlink *netlink, const char *name, int index, int ma
     nla_put_u32(message, IFLA_MASTER, (guint32)master);
 }
 
-void
-lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec)
+static void
+put_port(LodgeNetlink *netlink, const LodgePortSpec *spec)
 {
     g_autofree char *what = g_strdup_printf("Making %s a port", spec->name);
     struct nl_msg *message = link_message(netlink, RTM_NEWLINK, 0, spec->index, FALSE, FALSE, what);
-    nla_put_u32(message, IFLA_MASTER, (guint32)spec->master);
+    if (spec->master != 0) {
+        nla_put_u32(message, IFLA_MASTER, (guint32)spec->master);
+    }
     if (spec->mtu != 0) {
         nla_put_u32(message, IFLA_MTU, spec->mtu);
     }
@@ -120,7 +122,14 @@ lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec)
         nla_put_string(message, IFLA_IFALIAS, spec->alias);
     }
     put_no_addresses(message);
-    message = lodge_netlink_message(netlink, RTM_SETLINK, 0, "Isolating port %s", spec->name);
+}
+
+void
+lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec)
+{
+    put_port(netlink, spec);
+    struct nl_msg *message = lodge_netlink_message(netlink, RTM_SETLINK, 0, "Isolating port %s",
+                                                   spec->name);
     struct ifinfomsg head = {.ifi_family = AF_BRIDGE, .ifi_index = spec->index};
     nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
     struct nlattr *port = nla_nest_start(message, IFLA_PROTINFO | NLA_F_NESTED);
@@ -131,7 +140,15 @@ lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec)
 }
 
 void
-lodge_link_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, gboolean add)
+lodge_link_begin_routed(LodgeNetlink *netlink, const LodgePortSpec *spec)
+{
+    put_port(netlink, spec);
+    lodge_link_set_up(netlink, spec->name, spec->index, TRUE);
+}
+
+static void
+put_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, guint32 flags,
+            gboolean add)
 {
     gsize width = lodge_prefix_width(address) / 8;
     g_autofree char *text = lodge_prefix_format(address);
@@ -148,8 +165,9 @@ lodge_link_address(LodgeNetlink *netlink, int index, const LodgePrefix *address,
     nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
     nla_put(message, IFA_LOCAL, (int)width, address->bytes);
     nla_put(message, IFA_ADDRESS, (int)width, address->bytes);
-    if (add && address->family == AF_INET6) {
-        nla_put_u32(message, IFA_FLAGS, IFA_F_NODAD);
+    flags |= address->family == AF_INET6 ? IFA_F_NODAD : 0;
+    if (add && flags != 0) {
+        nla_put_u32(message, IFA_FLAGS, flags);
     }
     if (add && address->family == AF_INET && address->length < 31) {
         guint32 bits;
@@ -158,6 +176,18 @@ lodge_link_address(LodgeNetlink *netlink, int index, const LodgePrefix *address,
         nla_put(message, IFA_BROADCAST, sizeof bits, &bits);
     }
     lodge_netlink_tolerate(netlink, add ? EEXIST : EADDRNOTAVAIL);
+}
+
+void
+lodge_link_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, gboolean add)
+{
+    put_address(netlink, index, address, 0, add);
+}
+
+void
+lodge_link_bare_address(LodgeNetlink *netlink, int index, const LodgePrefix *address)
+{
+    put_address(netlink, index, address, IFA_F_NOPREFIXROUTE, TRUE);
 }
 
 void

@@ -38,9 +38,14 @@ typedef struct {
 /* A tap becomes a port of a bridge, without addresses of its own, and goes up. */
 void lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec);
 
+/* The same without a bridge: @spec's master and isolated don't count. */
+void lodge_link_begin_routed(LodgeNetlink *netlink, const LodgePortSpec *spec);
+
 /* Add (or with @add FALSE remove) an address; IPv6 without duplicate detection. Present already or
  * absent already is fine. */
 void lodge_link_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, gboolean add);
+/* The same, with no route to its prefix by that: for addresses that many links have. */
+void lodge_link_bare_address(LodgeNetlink *netlink, int index, const LodgePrefix *address);
 /* Add or remove a route through a link itself, or through @gateway (NULL: none). */
 void lodge_link_route(LodgeNetlink *netlink, int index, const LodgePrefix *target,
                       const LodgePrefix *gateway, gboolean add);

@@ -66,6 +66,10 @@ void lodge_net_release(const LodgeStore *store, const char *guest);
  * descriptor, which keeps it alive; -1 on error. No process is started. */
 int lodge_net_attach(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
                      GError **error);
+/* Move an attached tap from the network @from to @to, which is up; the guest holds it all the
+ * while. What fails leaves it where it was. */
+gboolean lodge_net_move(LodgeNet *net, const char *from, const LodgeNetwork *to,
+                        const LodgePort *port, GError **error);
 /* Take its rules away. The tap is gone when its last descriptor is. */
 gboolean lodge_net_detach(LodgeNet *net, const char *network, const char *link, GError **error);
 

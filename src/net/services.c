@@ -15,6 +15,7 @@
 enum {
     END_TIMEOUT_MS = 10000,
     START_TIMEOUT_MS = 10000,
+    RESOLV_LIMIT_BYTES = 65536,
 };
 
 void
@@ -31,7 +32,8 @@ lodge_service_free(LodgeService *service)
 static gboolean
 wants_dnsmasq(const LodgeNetwork *network)
 {
-    return network->dhcp && lodge_network_has_own_bridge(network) && network->host;
+    return network->dhcp && (network->mode == LODGE_NETWORK_ROUTED ||
+                             (lodge_network_has_own_bridge(network) && network->host));
 }
 
 static LodgeService *
@@ -166,6 +168,31 @@ lodge_net_reread_hosts(const LodgeStore *store, const LodgeNetwork *network)
     }
 }
 
+/* The DNS servers of the host that others can ask too: those that are not on its loopback. */
+static char **
+host_servers(void)
+{
+    static const char *const files[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
+    g_autofree char *text = NULL;
+    for (gsize i = 0; text == NULL && i < G_N_ELEMENTS(files); i++) {
+        text = lodge_file_read(files[i], RESOLV_LIMIT_BYTES, NULL, NULL);
+    }
+    GPtrArray *servers = g_ptr_array_new();
+    g_auto(GStrv) lines = g_strsplit(text != NULL ? text : "", "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        LodgePrefix address;
+        const char *word = g_str_has_prefix(lines[i], "nameserver ")
+                               ? g_strstrip(lines[i] + strlen("nameserver "))
+                               : "";
+        if (lodge_address_parse(word, &address, NULL) && !g_str_has_prefix(word, "127.") &&
+            !g_str_equal(word, "::1")) {
+            g_ptr_array_add(servers, g_strdup(word));
+        }
+    }
+    g_ptr_array_add(servers, NULL);
+    return (char **)g_ptr_array_free(servers, FALSE);
+}
+
 gboolean
 lodge_net_write_services(const LodgeStore *store, const LodgeNetwork *network, GError **error)
 {
@@ -178,8 +205,15 @@ lodge_net_write_services(const LodgeStore *store, const LodgeNetwork *network, G
     g_autofree char *leases_file = g_strconcat(network->name, ".leases", NULL);
     g_autofree char *leases = g_build_filename(store->root, "networks", leases_file, NULL);
     g_autofree char *leases_folder = g_path_get_dirname(leases);
-    LodgeDnsmasqFiles files = {pid_file, leases, hosts, names, 0};
-    g_autofree char *config = lodge_dnsmasq_config(network, &files);
+    g_auto(GStrv) servers = host_servers();
+    LodgeDnsmasqFiles files = {.pid_file = pid_file,
+                               .lease_file = leases,
+                               .hosts_folder = hosts,
+                               .names_folder = names,
+                               .host_servers = (const char *const *)servers};
+    g_autofree char *config = network->mode == LODGE_NETWORK_ROUTED
+                                  ? lodge_dnsmasq_routed_config(network, &files)
+                                  : lodge_dnsmasq_config(network, &files);
     g_autofree char *path = lodge_store_network_run_path(store, network->name, "dnsmasq.conf");
     return lodge_dir_make(hosts, 0755, error) && lodge_dir_make(names, 0755, error) &&
            lodge_dir_make(leases_folder, 0755, error) &&

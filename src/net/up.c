@@ -22,6 +22,7 @@
 #include "net/net-private.h"
 #include "net/services.h"
 #include "net/sysctl.h"
+#include "net/uplink.h"
 
 /* The same MAC at each start, so that guests' neighbour tables and leases stay true. */
 static char *
@@ -210,6 +211,11 @@ static gboolean
 make_links(LodgeNet *net, const LodgeNetwork *network, GError **error)
 {
     int bridge = 0;
+    if (network->mode == LODGE_NETWORK_BRIDGED && network->uplink != NULL) {
+        return ensure_bridge(net, network, &bridge, error) &&
+               lodge_net_take_uplink(net, network, bridge, error) &&
+               mend_ports(net, network, bridge, error);
+    }
     if (network->mode == LODGE_NETWORK_BRIDGED) {
         return check_foreign_bridge(net, network, &bridge, error) &&
                mend_ports(net, network, bridge, error);
@@ -305,7 +311,10 @@ remove_bridge(LodgeNet *net, const LodgeNetwork *network, GError **error)
 {
     g_autofree char *alias = lodge_net_alias(net->store, network->name);
     LodgeLinkInfo info;
-    if (!lodge_network_has_own_bridge(network) ||
+    if (!lodge_net_give_uplink_back(net, network, error)) {
+        return FALSE;
+    }
+    if (!lodge_network_makes_bridge(network) ||
         !lodge_link_look(net->netlink, network->bridge, &info) || !g_str_equal(info.alias, alias)) {
         return TRUE;
     }

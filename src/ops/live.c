@@ -2,6 +2,7 @@
 
 #include "ops/live.h"
 
+#include <signal.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -117,6 +118,89 @@ apply_forwards(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError 
     g_autoptr(LodgeQmp) own = session_monitor(change->session, MONITOR_TIMEOUT_MS, error);
     return own != NULL &&
            forward_in_qemu(change, own, lodge_deadline_in(MONITOR_TIMEOUT_MS), error);
+}
+
+/* The keeper says where SSH gets in: it reads that anew. */
+static void
+tell_keeper(const Session *session)
+{
+    g_autofree char *path = lodge_store_run_path(session->store, session->guest->name,
+                                                 "keeper.lock");
+    lodge_autofd keeper = lodge_lock_open_holder(path, NULL);
+    if (keeper >= 0) {
+        lodge_pid_fd_signal(keeper, SIGHUP, NULL);
+    }
+}
+
+/* A guest whose link went down and up asks for an address. */
+static gboolean
+flap_link(const LiveChange *change, const char *nic, GError **error)
+{
+    g_autofree char *id = g_strconcat("nic-", nic, NULL);
+    gint64 deadline = lodge_deadline_in(MONITOR_TIMEOUT_MS);
+    g_autoptr(LodgeQmp) qmp = session_monitor(change->session, MONITOR_TIMEOUT_MS, error);
+    return qmp != NULL &&
+           lodge_qmp_run(qmp, deadline, error, "set_link", "{s:s, s:b}", "name", id, "up", 0) &&
+           lodge_qmp_run(qmp, deadline, error, "set_link", "{s:s, s:b}", "name", id, "up", 1);
+}
+
+static gboolean
+apply_network(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    (void)qmp;
+    (void)deadline;
+    guint index = 0;
+    const LodgeStore *store = change->session->store;
+    const LodgeNic *old = find_nic(change->old, change->object, &index);
+    const LodgeNic *nic = find_nic(change->fresh, change->object, &index);
+    if (old == NULL || g_str_equal(old->network, LODGE_NETWORK_USER) ||
+        g_str_equal(nic->network, LODGE_NETWORK_USER)) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "user-mode networking is a part of QEMU, which is started with it");
+    }
+    if (lodge_net_state(store, nic->network) != LODGE_NET_UP &&
+        !lodge_network_start(store, nic->network, error)) {
+        return FALSE;
+    }
+    g_autofree char *link = lodge_port_link(store->root, change->fresh->name, nic->name);
+    LodgePort port = {.link = link,
+                      .guest = change->fresh->name,
+                      .nic = nic->name,
+                      .mac = old->mac,
+                      .address4 = nic->address,
+                      .address6 = nic->address6,
+                      .forward = old->forward,
+                      .filter = nic->filter};
+    g_autoptr(LodgeNet) net = lodge_net_open(store, error);
+    g_autoptr(LodgeNetwork) network = lodge_net_running(store, nic->network);
+    if (net == NULL || network == NULL ||
+        !lodge_net_move(net, old->network, network, &port, error)) {
+        return FALSE;
+    }
+    tell_keeper(change->session);
+    return flap_link(change, nic->name, error);
+}
+
+/* An address changes live only with the network, which was changed just before. */
+static gboolean
+apply_address(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    (void)qmp;
+    (void)deadline;
+    (void)error;
+    guint index = 0;
+    const LodgeStore *store = change->session->store;
+    const LodgeNic *nic = find_nic(change->fresh, change->object, &index);
+    g_autofree char *link = lodge_port_link(store->root, change->fresh->name, nic->name);
+    g_autoptr(GPtrArray) ports = lodge_net_ports(store, nic->network);
+    for (guint i = 0; i < ports->len; i++) {
+        const LodgePort *port = ports->pdata[i];
+        if (g_str_equal(port->link, link)) {
+            return g_strcmp0(port->address4, nic->address) == 0 &&
+                   g_strcmp0(port->address6, nic->address6) == 0;
+        }
+    }
+    return FALSE;
 }
 
 /* Is this place for a CPU free? Then plug one in. */
@@ -235,6 +319,9 @@ static const struct {
     {"limits", "memory-max", apply_group},
     {"limits", "io-weight", apply_group},
     {"limits", "pids-max", apply_group},
+    {"nic", "network", apply_network},
+    {"nic", "address", apply_address},
+    {"nic", "address6", apply_address},
     {"nic", "forward", apply_forwards},
     {"disk", "iops", apply_limits, TRUE},
     {"disk", "iops-read", apply_limits, TRUE},

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "base/base.h"
-#include "net/net.h"
+#include "net/define.h"
 #include "ops/live.h"
 
 static void
@@ -172,6 +172,67 @@ apply_one(const Session *session, LodgeChange *change, GKeyFile *started, GKeyFi
     }
 }
 
+/* A NIC that moves to another network leaves its addresses behind, and gets some there. */
+static gboolean
+readdress(const Session *session, GKeyFile *old, GKeyFile *fresh, const char *group, GError **error)
+{
+    static const char *const keys[] = {"address", "address6"};
+    g_autofree char *before = g_key_file_get_string(old, group, "network", NULL);
+    g_autofree char *after = g_key_file_get_string(fresh, group, "network", NULL);
+    g_autofree char *mac = g_key_file_get_string(fresh, group, "mac", NULL);
+    const char *name = after != NULL ? after : LODGE_NETWORK_USER;
+    g_auto(LodgeNetworkLease) lease = {NULL, NULL};
+    if (g_strcmp0(before, after) == 0 || mac == NULL) {
+        return TRUE;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(keys); i++) {
+        g_autofree char *was = g_key_file_get_string(old, group, keys[i], NULL);
+        g_autofree char *is = g_key_file_get_string(fresh, group, keys[i], NULL);
+        if (g_strcmp0(was, is) != 0) {
+            return TRUE; /* it was given others */
+        }
+        g_key_file_remove_key(fresh, group, keys[i], NULL);
+    }
+    if (g_str_equal(name, LODGE_NETWORK_USER)) {
+        return TRUE;
+    }
+    LodgePort port = {.guest = session->guest->name, .nic = strchr(group, ' ') + 1, .mac = mac};
+    g_autoptr(LodgeNetwork) network = lodge_network_find(session->store, name, error);
+    if (network == NULL || !lodge_net_reserve(session->store, network, &port, &lease, error)) {
+        return lodge_error_prefix(error, "guest %s: nic %s", port.guest, port.nic);
+    }
+    if (lease.address4 != NULL) {
+        g_key_file_set_string(fresh, group, "address", lease.address4);
+    }
+    if (lease.address6 != NULL) {
+        g_key_file_set_string(fresh, group, "address6", lease.address6);
+    }
+    return TRUE;
+}
+
+/* @text, with the addresses of NICs that move. Free with g_free; NULL on error. */
+static char *
+readdress_all(const Session *session, GKeyFile *old, const char *text, GError **error)
+{
+    g_autoptr(GKeyFile) fresh = g_key_file_new();
+    g_autoptr(LodgeGuest)
+        checked = lodge_guest_parse(session->guest->name, text, strlen(text), error);
+    if (checked == NULL ||
+        !g_key_file_load_from_data(fresh, text, strlen(text), G_KEY_FILE_KEEP_COMMENTS, error)) {
+        return NULL;
+    }
+    g_auto(GStrv) groups = g_key_file_get_groups(fresh, NULL);
+    g_autofree char *before = g_key_file_to_data(fresh, NULL, NULL);
+    for (gsize i = 0; groups[i] != NULL; i++) {
+        if (g_str_has_prefix(groups[i], "nic ") && g_key_file_has_group(old, groups[i]) &&
+            !readdress(session, old, fresh, groups[i], error)) {
+            return NULL;
+        }
+    }
+    g_autofree char *after = g_key_file_to_data(fresh, NULL, NULL);
+    return g_str_equal(before, after) ? g_strdup(text) : g_steal_pointer(&after);
+}
+
 /* Store @fresh, then let the running guest take what it can. */
 static GPtrArray *
 store_and_apply(const Session *session, const char *fresh_text, GError **error)
@@ -179,7 +240,8 @@ store_and_apply(const Session *session, const char *fresh_text, GError **error)
     const LodgeStore *store = session->store;
     const char *name = session->guest->name;
     g_autoptr(GKeyFile) old = lodge_store_guest_file(store, name, NULL, error);
-    if (old == NULL || !lodge_store_guest_write(store, name, fresh_text, error)) {
+    g_autofree char *text = old != NULL ? readdress_all(session, old, fresh_text, error) : NULL;
+    if (text == NULL || !lodge_store_guest_write(store, name, text, error)) {
         return NULL;
     }
     g_autoptr(GKeyFile) fresh = lodge_store_guest_file(store, name, NULL, error);
@@ -193,8 +255,8 @@ store_and_apply(const Session *session, const char *fresh_text, GError **error)
         apply_one(session, changes->pdata[i], started, fresh);
     }
     if (started != NULL) {
-        g_autofree char *text = g_key_file_to_data(started, NULL, NULL);
-        lodge_store_guest_write_started(store, name, text, NULL);
+        g_autofree char *taken = g_key_file_to_data(started, NULL, NULL);
+        lodge_store_guest_write_started(store, name, taken, NULL);
     }
     return changes;
 }

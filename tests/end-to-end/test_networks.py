@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from hosts import HOST4, HOST6, Host
+from hosts import HOST4, HOST6, OUTSIDE4, Host
 from lodge import BUSY, NOT_FOUND, USAGE, wait_until
 
 pytestmark = pytest.mark.root
@@ -93,13 +93,16 @@ def test_the_default_network_gives_way_to_what_the_host_has(system):
 def pair(shared):
     host = Host(shared)
     shared = host.lodge
+    before = host.state()
     shared("network", "create", "default", "subnet=10.77.0.0/24", "prefix=fd77:0:0:1::/64")
     shared("create", "web1", "--os", "tiny", "--forward", "8022:22")
     shared("create", "web2", "--os", "tiny")
     yield host
     shared("delete", "web1", "web2", "--yes", "--force")
-    shared("network", "stop", "default")
+    shared("network", "stop", *[one["name"] for one in shared("network", "list", "--json").json])
+    after = host.state()
     host.close()
+    assert set(after) ^ set(before) == set()
 
 
 def banner(address, port):
@@ -153,3 +156,59 @@ def test_names(pair):
     assert pair.sh(f"dig +short +timeout=5 @10.77.0.1 AAAA web2.lodge").strip() == addresses[1]
     lodge("resolve", "web2.example", status=NOT_FOUND)
     assert "web2" in lodge("ssh", "web1", f"nslookup {addresses[0]}").out
+
+
+# What a larger system does by itself when its link comes back.
+RENEW = ("killall udhcpc; ip link set eth0 down; ip link set eth0 up;"
+         " udhcpc -n -q -t 20 -T 1 -S -s /usr/lib/lodge/dhcp -i eth0")
+
+
+@pytest.mark.parametrize("settings", [
+    ("mode=routed", "uplink=eth0", "subnet=192.0.2.64/29", "prefix=2001:db8:0:7::/64"),
+    ("mode=routed", "uplink=eth0", "subnet=192.0.2.128/28", "each=30", "ip=4"),
+], ids=["addresses", "subnets of four"])
+def test_a_running_guest_moves_to_a_network_that_is_routed(pair, settings):
+    lodge = pair.lodge
+    before = pair.state()
+    lodge("network", "create", "pub", *settings)
+    moved = {one["key"]: one for one in lodge("set", "web2", "nic.net.network=pub", "--json").json}
+    assert moved["nic.net.network"]["outcome"] == "live"
+    addresses = lodge("resolve", "web2").out.split()
+    assert addresses[0].startswith("192.0.2.") and lodge.show("web2")["ssh_host"] == addresses[0]
+    lodge("exec", "web2", "--", "sh", "-c", RENEW)
+    # Who is outside takes it for a neighbour: the host answers for it.
+    pair.outside.sh(f"ping -c 1 -W 20 {addresses[0]}")
+    assert lodge("ssh", "web2", "ip route show default").out.split()[2] not in (OUTSIDE4, HOST4)
+    lodge("ssh", "web2", "ping", "-c", "1", "-W", "20", OUTSIDE4)
+    if len(addresses) > 1:
+        pair.outside.sh(f"ip -6 route replace 2001:db8:0:7::/64 via {HOST6}")
+        wait_until(lambda: addresses[1] in lodge("exec", "web2", "ip", "addr").out)
+        pair.outside.sh(f"for i in $(seq 40); do ping -6 -c 1 -W 1 {addresses[1]} && exit 0; done; exit 1")
+    lodge("set", "web2", "nic.net.network=default")
+    assert lodge("resolve", "web2").out.startswith("10.77.0.")
+    lodge("network", "delete", "pub", "--yes")
+    lodge("exec", "web2", "--", "sh", "-c", RENEW)
+    assert lodge("ssh", "web2", "hostname").out.strip() == "web2"
+    # The tap is there still; all else is as it was.
+    assert [line for line in set(pair.state()) ^ set(before) if "conf/lg" not in line] == []
+
+
+def test_what_user_mode_networking_holds_waits(pair):
+    waits, = [one for one in pair.lodge("set", "web2", "nic.net.network=user", "--json").json
+              if one["key"] == "nic.net.network"]
+    assert waits["outcome"] == "pending" and "started with it" in waits["why"]
+    pair.lodge("set", "web2", "nic.net.network=default")
+    missing = pair.lodge("set", "web2", "nic.net.network=defualt", status=NOT_FOUND)
+    assert "did you mean “default”" in missing.message
+
+
+def test_guests_of_an_isolated_network_reach_each_other_only(pair):
+    lodge = pair.lodge
+    lodge("network", "create", "lab", "mode=isolated", "ip=4")
+    lodge("set", "web2", "nic.net.network=lab")
+    lodge("exec", "web2", "--", "sh", "-c", RENEW)
+    assert lodge("ssh", "web2", "hostname").out.strip() == "web2"
+    lodge("ssh", "web2", "ping", "-c", "1", "-W", "2", OUTSIDE4, status=1)
+    assert "default" not in lodge("ssh", "web2", "ip route").out
+    lodge("set", "web2", "nic.net.network=default")
+    lodge("exec", "web2", "--", "sh", "-c", RENEW)

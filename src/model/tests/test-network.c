@@ -68,7 +68,13 @@ test_refused(void)
          "network lan: prefix: a /64 is needed, as guests make addresses of nothing else"},
         {"[network]\nmode=bridged\n",
          "network lan: mode=bridged needs bridge= (`lodge network bridge "
-         "IFACE` makes one of the host's interface)"},
+         "IFACE` makes one of the host's interface), or uplink= with an interface that the host "
+         "does not need"},
+        {"[network]\nmode=routed\nuplink=eth0\n",
+         "network lan: mode=routed needs subnet= or prefix=: the addresses that are routed to this "
+         "host"},
+        {"[network]\nmode=routed\nuplink=eth0\neach=30\nsubnet=10.0.0.0/16\n",
+         "network lan: subnet: each=30 needs a /22 to /30, not a /16"},
         {"[network]\nmode=routed\n", "network lan: mode=routed needs uplink="},
         {"[network]\nsubnet=10.77.0.0/24\nrange=10.77.1.1-10.77.1.9\n",
          "network lan: range 10.77.1.1-10.77.1.9 must lie within subnet 10.77.0.0/24, without its "

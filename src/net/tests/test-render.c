@@ -71,10 +71,13 @@ test_golden(gconstpointer data)
     g_autofree char *gone = lodge_firewall_render_delete("lodge", network, &ports[0]);
     g_autofree char *both = g_strconcat(rules, "\n# web1 leaves\n", gone, NULL);
     compare(name, ".nft", both);
-    if (network->bridge != NULL) {
-        static const LodgeDnsmasqFiles files = {"/run/n/dnsmasq.pid", "/lib/n/lan.leases",
-                                                "/run/n/hosts", "/run/n/names", 0};
-        g_autofree char *config = lodge_dnsmasq_config(network, &files);
+    gboolean is_routed = network->mode == LODGE_NETWORK_ROUTED;
+    if (network->bridge != NULL || is_routed) {
+        static const char *const servers[] = {"192.0.2.53", "2001:db8::53", NULL};
+        static const LodgeDnsmasqFiles files = {
+            "/run/n/dnsmasq.pid", "/lib/n/lan.leases", "/run/n/hosts", "/run/n/names", servers, 0};
+        g_autofree char *config = is_routed ? lodge_dnsmasq_routed_config(network, &files)
+                                            : lodge_dnsmasq_config(network, &files);
         g_autofree char *host = lodge_dnsmasq_host(&ports[0]);
         g_autofree char *names = lodge_dnsmasq_names(network, &ports[0]);
         g_autofree char *all = g_strconcat(config, "\n# hosts/web1.lan\n", host,
