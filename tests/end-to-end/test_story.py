@@ -29,7 +29,8 @@ def test_list_shows_it(box):
 def test_list_and_show_as_json(box):
     [listed] = box("list", "--json").json
     shown = box.show("box")
-    assert shown == listed
+    # Its disk grows while we look: it keeps its host key just after it has answered.
+    assert {**shown, "disks": None} == {**listed, "disks": None}
     expected = {"name": "box", "state": "running", "reason": None, "keeper": True, "agent": True,
                 "job": None, "accel": "tcg", "cpus": 2, "memory_bytes": 256 << 20, "os": "tiny",
                 "image": "tiny", "user": "root", "firmware": "bios", "on-crash": "stop",
