@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "host/firewalls.h"
 #include "host/kvm.h"
 
 static const struct {
@@ -28,6 +29,7 @@ static const struct {
     {"ssh", "SSH client", FALSE, lodge_check_ssh},
     {"dnsmasq", "DHCP and DNS (dnsmasq)", FALSE, lodge_check_dnsmasq},
     {"nftables", "NAT and firewall (nftables)", FALSE, lodge_check_nftables},
+    {"firewall", "Other firewalls", FALSE, lodge_check_firewall},
     {"tun", "Guest network cards (tun)", FALSE, lodge_check_tun},
     {"bridge", "Bridges", FALSE, lodge_check_bridge},
     {"vlan", "VLANs", FALSE, lodge_check_vlan},
@@ -195,12 +197,14 @@ lodge_check_run(const LodgeCheckOptions *options, GError **error)
     }
     struct utsname names;
     uname(&names);
+    g_auto(GStrv) chains = lodge_nftables_chains();
     LodgeHostFacts facts = {
         .release = names.release,
         .uid = geteuid(),
         .user = g_get_user_name(),
         .disk_free_bytes = lodge_file_system_free(options->store_root),
         .nftables_errno = geteuid() == 0 ? lodge_nftables_ask() : -1,
+        .chains = (const char *const *)chains,
     };
     g_auto(LodgeExamined) examined = {0};
     look_around(options, &facts, &examined);

@@ -13,6 +13,7 @@ typedef struct {
     const char *user;
     guint64 disk_free_bytes;
     int nftables_errno; /* what a question to nftables gave: 0 is fine; -1 if it may not be asked */
+    const char *const *chains; /* of lodge_nftables_chains(); NULL: none */
     LodgeKvmVerdict kvm;
 } LodgeHostFacts;
 
@@ -48,6 +49,7 @@ void lodge_check_tun(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_bridge(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_vlan(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_nftables(const LodgeExamined *examined, LodgeCheck *check);
+void lodge_check_firewall(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_qemu(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_qemu_img(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_dnsmasq(const LodgeExamined *examined, LodgeCheck *check);

@@ -7,7 +7,8 @@
  *                    ports/LINK    each attached port
  *                    hosts names dnsmasq.*   see address.c and services.c
  *
- * Up: marker, sysctls, bridge, addresses, ports that lost their bridge, rules, dnsmasq's files.
+ * Up: marker, sysctls, bridge, addresses, ports that lost their bridge, rules (others' firewalls
+ * too), dnsmasq's files.
  * Down: the reverse. Each step asks what is there, so both may be done again at any time. */
 #include "config.h"
 
@@ -18,6 +19,7 @@
 
 #include "base/base.h"
 #include "net/address.h"
+#include "net/foreign.h"
 #include "net/link.h"
 #include "net/net-private.h"
 #include "net/services.h"
@@ -230,9 +232,12 @@ make_links(LodgeNet *net, const LodgeNetwork *network, GError **error)
 static gboolean
 bring_up(LodgeNet *net, const LodgeNetwork *network, GError **error)
 {
-    return check_uplink(net, network, error) && apply_sysctls(net, network, error) &&
-           make_links(net, network, error) && lodge_net_reload_firewall(net, NULL, error) &&
-           lodge_net_write_entries(net->store, network, error) &&
+    if (!check_uplink(net, network, error) || !apply_sysctls(net, network, error) ||
+        !make_links(net, network, error) || !lodge_net_reload_firewall(net, NULL, error)) {
+        return FALSE;
+    }
+    lodge_foreign_open(net, network);
+    return lodge_net_write_entries(net->store, network, error) &&
            lodge_net_write_services(net->store, network, error) &&
            touch(net->store, network->name, "up", "", error);
 }
@@ -347,6 +352,9 @@ tear_down(LodgeNet *net, const char *name, GError **error)
         for (guint i = 0; i < ports->len; i++) {
             lodge_net_forget_routed(net, network, ports->pdata[i]);
         }
+    }
+    if (network != NULL) {
+        lodge_foreign_close(net, network);
     }
     if (!lodge_net_reload_firewall(net, name, error) ||
         (network != NULL && !remove_bridge(net, network, error)) ||

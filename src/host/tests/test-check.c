@@ -49,7 +49,14 @@ examine(const char *machine)
     g_autoptr(GError) error = NULL;
     g_autoptr(json_t) wish = lodge_json_read(path, 4096, &error);
     g_assert_no_error(error);
+    g_autoptr(GPtrArray) chains = g_ptr_array_new();
+    const json_t *list = json_object_get(wish, "chains");
+    for (gsize i = 0; i < json_array_size(list); i++) {
+        g_ptr_array_add(chains, (gpointer)json_string_value(json_array_get(list, i)));
+    }
+    g_ptr_array_add(chains, NULL);
     LodgeHostFacts facts = {
+        .chains = (const char *const *)chains->pdata,
         .release = lodge_json_string(wish, "release", NULL),
         .uid = (uid_t)lodge_json_int(wish, "uid", 0),
         .user = lodge_json_string(wish, "user", NULL),

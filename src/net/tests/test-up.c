@@ -342,6 +342,45 @@ test_probe(Fixture *fixture, gconstpointer data)
     g_free(netns_run(NULL, "kill $(cat %s/outside.pid)", fixture->folder));
 }
 
+/* Others drop all that they do not know, as Docker and ufw do: guests get through all the same, and
+ * when the network stops the others' rules are what they were. */
+static void
+test_beside_others(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    static const char rules[] = "iptables-save | grep -v '^#' | sed 's/\\[.*//'; ip6tables-save |"
+                                " grep -v '^#' | sed 's/\\[.*//'";
+    if (!netns_is_root() || !netns_try(NULL, "iptables -S")) {
+        g_test_skip("there is no iptables, or no root");
+        return;
+    }
+    g_free(netns_run(NULL, "for t in iptables ip6tables; do $t -N DOCKER-USER &&"
+                           " $t -A FORWARD -j DOCKER-USER && $t -P FORWARD DROP && $t -P INPUT DROP"
+                           " || exit 1; done; iptables -A INPUT -i eth0 -j ACCEPT;"
+                           " ip6tables -A INPUT -i eth0 -j ACCEPT"));
+    g_autofree char *before = netns_run(NULL, rules);
+    g_autofree char *text = g_strconcat(nat, "mode=nat\n", NULL);
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", text);
+    start(fixture, network);
+    start(fixture, network);
+    g_autofree char *count = netns_run(NULL, "iptables -S | grep -c 'lodge:lb-lan'");
+    g_assert_cmpstr(count, ==, "6\n");
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) steps = lodge_net_probe(fixture->net, "lan", "192.0.2.1", &error);
+    g_assert_no_error(error);
+    for (guint i = 0; i < steps->len; i++) {
+        const LodgeProbeStep *step = steps->pdata[i];
+        /* Nobody resolves the world's names here. */
+        g_test_message("%s: %s", step->name, step->detail);
+        g_assert_true(step->state != LODGE_PROBE_FAILED ||
+                      g_str_has_prefix(step->name, "DNS outside"));
+    }
+    stop(fixture, "lan");
+    g_autofree char *after = netns_run(NULL, rules);
+    g_assert_cmpstr(after, ==, before);
+    g_free(netns_run(NULL, "nft flush ruleset"));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -360,5 +399,6 @@ main(int argc, char **argv)
     ADD("accept-ra", test_accept_ra);
     ADD("keeper", test_keeper);
     ADD("probe", test_probe);
+    ADD("beside-others", test_beside_others);
     return g_test_run();
 }

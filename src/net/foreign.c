@@ -1,0 +1,182 @@
+#include "config.h"
+
+#include "net/foreign.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "host/firewalls.h"
+
+enum {
+    PROGRAM_TIMEOUT_MS = 15000,
+    NAMES_LIMIT_BYTES = 4096,
+};
+
+/* In the order of is_ipv6. */
+static const struct {
+    const char *list, *restore, *legacy, *family;
+} tools[] = {
+    {"iptables", "iptables-restore", "/proc/net/ip_tables_names", "ip"},
+    {"ip6tables", "ip6tables-restore", "/proc/net/ip6_tables_names", "ip6"},
+};
+
+static void
+remove_ours(GString *text, const char *listing, const char *comment)
+{
+    g_auto(GStrv) lines = g_strsplit(listing, "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        const char *found = strstr(lines[i], comment);
+        char after = found != NULL ? found[strlen(comment)] : 'x';
+        if (g_str_has_prefix(lines[i], "-A ") && (after == ' ' || after == '"' || after == '\0')) {
+            g_string_append_printf(text, "-D %s\n", lines[i] + strlen("-A "));
+        }
+    }
+}
+
+static void
+open_forward(GString *text, const LodgeNetwork *network, const char *comment)
+{
+    const char *bridge = network->bridge;
+    if (network->mode != LODGE_NETWORK_NAT) {
+        /* Guests among themselves, where bridge-nf-call shows their frames to the firewall. */
+        g_string_append_printf(text, "-A FORWARD -i %s -o %s -m comment --comment %s -j ACCEPT\n",
+                               bridge, bridge, comment);
+        return;
+    }
+    g_string_append_printf(text,
+                           "-A FORWARD -i %s -m comment --comment %s -j ACCEPT\n"
+                           "-A FORWARD -o %s -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m "
+                           "comment --comment %s -j ACCEPT\n",
+                           bridge, comment, bridge, comment);
+}
+
+static void
+open_input(GString *text, const LodgeNetwork *network, const char *comment, gboolean is_ipv6)
+{
+    const char *const allowed[] = {
+        is_ipv6 ? "-p udp --dport 547" : "-p udp --dport 67",
+        "-p udp --dport 53",
+        "-p tcp --dport 53",
+        is_ipv6 ? "-p ipv6-icmp" : "-p icmp",
+        network->pxe_root != NULL ? "-p udp --dport 69" : NULL,
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(allowed); i++) {
+        if (allowed[i] != NULL) {
+            g_string_append_printf(text, "-I INPUT -i %s %s -m comment --comment %s -j ACCEPT\n",
+                                   network->bridge, allowed[i], comment);
+        }
+    }
+}
+
+char *
+lodge_foreign_render(const LodgeNetwork *network, const char *listing, gboolean is_ipv6,
+                     gboolean opens)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autofree char *comment = g_strconcat("lodge:", network->bridge, NULL);
+    remove_ours(text, listing, comment);
+    if (opens && strstr(listing, "-P FORWARD DROP") != NULL) {
+        open_forward(text, network, comment);
+    }
+    if (opens && strstr(listing, "-P INPUT DROP") != NULL && network->host &&
+        lodge_network_has_own_bridge(network)) {
+        open_input(text, network, comment, is_ipv6);
+    }
+    return text->len == 0 ? g_strdup("") : g_strdup_printf("*filter\n%sCOMMIT\n", text->str);
+}
+
+/* Has this family a filter table of iptables, of either kind? Asking iptables might make one. */
+static gboolean
+has_filter(gsize family, char **chains)
+{
+    g_autofree char *names = lodge_file_read(tools[family].legacy, NAMES_LIMIT_BYTES, NULL, NULL);
+    g_autofree char *prefix = g_strconcat(tools[family].family, " filter ", NULL);
+    for (gsize i = 0; chains[i] != NULL; i++) {
+        if (g_str_has_prefix(chains[i], prefix)) {
+            return TRUE;
+        }
+    }
+    return names != NULL && strstr(names, "filter") != NULL;
+}
+
+static gboolean
+apply(gsize family, const LodgeNetwork *network, gboolean opens, GError **error)
+{
+    g_autofree char *list = lodge_program_find(tools[family].list);
+    g_autofree char *restore = lodge_program_find(tools[family].restore);
+    g_autofree char *listing = NULL;
+    if (list == NULL || restore == NULL) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "there is no %s",
+                               tools[family].list);
+    }
+    const char *const list_argv[] = {list, "-w", "10", "-S", NULL};
+    const char *const restore_argv[] = {restore, "-w", "10", "--noflush", NULL};
+    if (!lodge_process_run_argv(list_argv, PROGRAM_TIMEOUT_MS, &listing, error)) {
+        return FALSE;
+    }
+    g_autofree char *rules = lodge_foreign_render(network, listing, family == 1, opens);
+    LodgeProcess process = {.argv = restore_argv, .input = rules, .timeout_ms = PROGRAM_TIMEOUT_MS};
+    return *rules == '\0' || lodge_process_run(&process, NULL, error);
+}
+
+/* firewalld's zone for connections that are shared: DHCP, DNS and ICMP to the host, and all out. */
+static gboolean
+apply_firewalld(const LodgeNetwork *network, gboolean opens, GError **error)
+{
+    g_autofree char *zones = NULL;
+    g_autofree char *interface = g_strdup_printf("--%s-interface=%s", opens ? "change" : "remove",
+                                                 network->bridge);
+    const char *const ask[] = {"firewall-cmd", "--get-zones", NULL};
+    if (!lodge_process_run_argv(ask, PROGRAM_TIMEOUT_MS, &zones, error)) {
+        return FALSE;
+    }
+    const char *zone = strstr(zones, "nm-shared") != NULL ? "--zone=nm-shared" : "--zone=trusted";
+    const char *const argv[] = {"firewall-cmd", zone, interface, NULL};
+    return lodge_process_run_argv(argv, PROGRAM_TIMEOUT_MS, NULL, error);
+}
+
+static void
+report(LodgeNet *net, const LodgeNetwork *network, const GError *error)
+{
+    if (error != NULL) {
+        lodge_event_append(
+            net->store, NULL, "network-firewall-failed",
+            json_pack("{s:s, s:s}", "network", network->name, "reason", error->message));
+    }
+}
+
+static void
+apply_all(LodgeNet *net, const LodgeNetwork *network, gboolean opens)
+{
+    g_auto(GStrv) chains = lodge_nftables_chains();
+    LodgeFirewalls found = lodge_firewalls_judge((const char *const *)chains);
+    for (gsize family = 0; family < G_N_ELEMENTS(tools); family++) {
+        g_autoptr(GError) error = NULL;
+        if (has_filter(family, chains)) {
+            apply(family, network, opens, &error);
+            report(net, network, error);
+        }
+    }
+    if (found.firewalld && lodge_network_has_own_bridge(network)) {
+        g_autoptr(GError) error = NULL;
+        apply_firewalld(network, opens, &error);
+        report(net, network, error);
+    }
+}
+
+void
+lodge_foreign_open(LodgeNet *net, const LodgeNetwork *network)
+{
+    if (network->bridge != NULL) {
+        apply_all(net, network, TRUE);
+    }
+}
+
+void
+lodge_foreign_close(LodgeNet *net, const LodgeNetwork *network)
+{
+    if (network->bridge != NULL) {
+        apply_all(net, network, FALSE);
+    }
+}
