@@ -195,6 +195,7 @@ extern const GOptionEntry lodge_options_usb_attach[];
 extern const GOptionEntry lodge_options_usb_storage[];
 extern const GOptionEntry lodge_options_image_import[];
 extern const GOptionEntry lodge_options_network_create[];
+extern const GOptionEntry lodge_options_network_start[];
 extern const GOptionEntry lodge_options_network_stop[];
 extern const GOptionEntry lodge_options_network_bridge[];
 extern const GOptionEntry lodge_options_network_unbridge[];

@@ -8,9 +8,16 @@
 
 static gboolean option_start;
 static gboolean option_force;
+static gboolean option_autostart;
 
 const GOptionEntry lodge_options_network_create[] = {
     {"start", 0, 0, G_OPTION_ARG_NONE, &option_start, "Start it at once", NULL},
+    {NULL},
+};
+
+const GOptionEntry lodge_options_network_start[] = {
+    {"autostart", 0, 0, G_OPTION_ARG_NONE, &option_autostart,
+     "All that have autostart=yes, as at the host's start", NULL},
     {NULL},
 };
 
@@ -166,15 +173,56 @@ lodge_cmd_network_delete(LodgeCli *cli, int argc, char **argv, GError **error)
     return TRUE;
 }
 
+static gboolean
+start_one(LodgeCli *cli, const char *name, GError **error)
+{
+    if (!lodge_network_start(cli->store, name, error)) {
+        return FALSE;
+    }
+    lodge_say(cli, "Network %s is running.", name);
+    return TRUE;
+}
+
+/* One that fails does not keep the others down. */
+static gboolean
+start_automatic(LodgeCli *cli, GError **error)
+{
+    g_auto(GStrv) names = lodge_store_networks(cli->store, error);
+    g_autoptr(GError) first = NULL;
+    for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
+        g_autoptr(GError) problem = NULL;
+        g_autoptr(LodgeNetwork) network = lodge_store_network(cli->store, names[i], &problem);
+        if (network != NULL && network->autostart) {
+            start_one(cli, names[i], &problem);
+        }
+        if (problem != NULL && first != NULL) {
+            lodge_say(cli, "%s", problem->message);
+        } else if (problem != NULL) {
+            first = g_steal_pointer(&problem);
+        }
+    }
+    if (first != NULL) {
+        g_propagate_error(error, g_steal_pointer(&first));
+        return FALSE;
+    }
+    return names != NULL;
+}
+
 gboolean
 lodge_cmd_network_start(LodgeCli *cli, int argc, char **argv, GError **error)
 {
-    (void)argc;
+    if ((argc > 1) == option_autostart) {
+        return lodge_error_set(
+            error, LODGE_ERROR_USAGE,
+            "name networks, or say --autostart for those that start by themselves");
+    }
+    if (option_autostart) {
+        return start_automatic(cli, error);
+    }
     for (gsize i = 1; argv[i] != NULL; i++) {
-        if (!lodge_network_start(cli->store, argv[i], error)) {
+        if (!start_one(cli, argv[i], error)) {
             return FALSE;
         }
-        lodge_say(cli, "Network %s is running.", argv[i]);
     }
     return TRUE;
 }

@@ -262,10 +262,10 @@ static const LodgeCommandRow rows[] = {
     {"network delete", NETWORKS, "NETWORK…", "remove a network that no guest uses", NULL,
      "lodge network delete lan", lodge_options_yes, 1, -1, LODGE_WORD_NETWORK, FALSE,
      lodge_cmd_network_delete},
-    {"network start", NETWORKS, "NETWORK…", "start networks, or mend them",
+    {"network start", NETWORKS, "[NETWORK…]", "start networks, or mend them",
      "What is there is kept, what is missing is made: bridge, addresses, rules, dnsmasq.",
-     "lodge network start default", NULL, 1, -1, LODGE_WORD_NETWORK, FALSE,
-     lodge_cmd_network_start},
+     "lodge network start default\nlodge network start --autostart # as at the host's start",
+     lodge_options_network_start, 0, -1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_start},
     {"network stop", NETWORKS, "NETWORK…", "stop networks, leaving nothing behind", NULL,
      "lodge network stop lan\nlodge network stop lan --force # with guests on it",
      lodge_options_network_stop, 1, -1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_stop},
@@ -278,7 +278,7 @@ static const LodgeCommandRow rows[] = {
      "of its own on the network's bridge. It names the first link of the chain that is broken; "
      "exit "
      "status 1 then.",
-     "lodge network test nat\nlodge network test lan --outside 192.0.2.7",
+     "lodge network test default\nlodge network test lan --outside 192.0.2.7",
      lodge_options_network_test, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_test},
     {"network bridge", NETWORKS, "INTERFACE", "make the host's interface a port of a new bridge",
      "Guests on the bridge are on the host's own segment. Addresses, routes, neighbours and MAC "

@@ -274,6 +274,27 @@ run(const char *name, int *report_fd, GError **error)
     return keep(&supervisor, services, report_fd, error);
 }
 
+/* Where systemd ends a login's session with all its processes, SIGKILL included, being in no
+ * session's control group is what saves us and what we keep. Where there is no systemd, or it
+ * started us as a unit, nothing is to be done. */
+static void
+leave_session(void)
+{
+    static const char *const groups[] = {"/sys/fs/cgroup/systemd/cgroup.procs",
+                                         "/sys/fs/cgroup/cgroup.procs"};
+    g_autofree char *own = NULL;
+    if (!g_file_get_contents("/proc/self/cgroup", &own, NULL, NULL) ||
+        strstr(own, "/user.slice/") == NULL) {
+        return;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(groups); i++) {
+        lodge_autofd fd = open(groups[i], O_WRONLY | O_CLOEXEC);
+        if (fd >= 0 && write(fd, "0", 1) == 1) {
+            return;
+        }
+    }
+}
+
 int
 main(int argc, char **argv)
 {
@@ -297,6 +318,7 @@ main(int argc, char **argv)
     if (report_fd >= 0) {
         fcntl(report_fd, F_SETFD, FD_CLOEXEC);
     }
+    leave_session();
     g_autoptr(LodgeStore) store = watch_bridge ? lodge_store_open(&error) : NULL;
     gboolean fine = watch_bridge ? store != NULL && lodge_watch_bridge(store, &report_fd, &error)
                                  : run(argv[1], &report_fd, &error);

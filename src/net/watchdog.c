@@ -2,7 +2,6 @@
 
 #include "net/watchdog.h"
 
-#include <fcntl.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,24 +36,6 @@ is_waiting(const char *pending_path, gint64 deadline)
     return pending != NULL && lodge_json_int(pending, "deadline", 0) == deadline;
 }
 
-/* Where systemd ends a session with all its processes, SIGKILL included, being in no session's
- * control group is what saves us. Where there is no systemd this fails, and matters not. */
-static void
-leave_session(void)
-{
-    static const char *const groups[] = {"/sys/fs/cgroup/systemd/cgroup.procs",
-                                         "/sys/fs/cgroup/cgroup.procs"};
-    if (!g_file_test("/run/systemd/system", G_FILE_TEST_IS_DIR)) {
-        return;
-    }
-    for (gsize i = 0; i < G_N_ELEMENTS(groups); i++) {
-        lodge_autofd fd = open(groups[i], O_WRONLY | O_CLOEXEC);
-        if (fd >= 0 && write(fd, "0", 1) == 1) {
-            return;
-        }
-    }
-}
-
 gboolean
 lodge_watch_bridge(const LodgeStore *store, int *report_fd, GError **error)
 {
@@ -70,7 +51,6 @@ lodge_watch_bridge(const LodgeStore *store, int *report_fd, GError **error)
     gint64 deadline = lodge_json_int(pending, "deadline", 0);
     sigset_t term;
     keep_signals(&term);
-    leave_session();
     /* Opened now: undoing must not fail for want of anything. */
     g_autoptr(LodgeNet) net = lodge_net_open(store, error);
     if (net == NULL) {

@@ -12,6 +12,7 @@
 #include "net/net.h"
 #include "net/probe.h"
 #include "net/tests/netns.h"
+#include "net/tests/steps.h"
 
 typedef struct {
     char *folder;
@@ -135,32 +136,67 @@ test_repair(Fixture *fixture, gconstpointer data)
     stop(fixture, "lan");
 }
 
-/* A child does it and is killed after some microseconds; the parent finishes or cleans up. */
+typedef struct {
+    Fixture *fixture;
+    LodgeNetwork *network;
+} Work;
+
 static void
-test_killed(Fixture *fixture, gconstpointer data)
+up_in_child(gpointer data)
+{
+    const Work *work = data;
+    g_autoptr(LodgeNet) net = lodge_net_open(work->fixture->store, NULL);
+    lodge_net_up(net, work->network, NULL);
+}
+
+static void
+down_in_child(gpointer data)
+{
+    const Work *work = data;
+    g_autoptr(LodgeNet) net = lodge_net_open(work->fixture->store, NULL);
+    lodge_net_down(net, work->network->name, TRUE, NULL);
+}
+
+/* A child starts the network and is killed at each of its steps; the parent starts and stops it, or
+ * only stops it, in turn. */
+static void
+test_start_killed(Fixture *fixture, gconstpointer data)
 {
     (void)data;
     g_autoptr(LodgeNetwork) network = define(fixture, "lan", nat);
-    for (guint i = 0; i < 24; i++) {
-        gboolean starts = i % 2 == 0;
-        if (!starts) {
-            start(fixture, network);
-        }
-        pid_t pid = fork();
-        if (pid == 0) {
-            g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
-            starts ? lodge_net_up(net, network, NULL) : lodge_net_down(net, "lan", TRUE, NULL);
-            _exit(0);
-        }
-        g_usleep(i * 300);
-        kill(pid, SIGKILL);
-        waitpid(pid, NULL, 0);
-        if (i % 4 < 2) {
+    Work work = {fixture, network};
+    guint step = 0;
+    for (gboolean more = TRUE; more; step++) {
+        more = steps_kill_at(step, up_in_child, &work);
+        if (step % 2 == 0) {
             start(fixture, network);
         }
         stop(fixture, "lan");
         netns_assert_unchanged(fixture->before);
     }
+    g_test_message("%u steps to start", step);
+    g_assert_cmpuint(step, >, 10);
+}
+
+/* The same for stopping. */
+static void
+test_stop_killed(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", nat);
+    Work work = {fixture, network};
+    guint step = 0;
+    for (gboolean more = TRUE; more; step++) {
+        start(fixture, network);
+        more = steps_kill_at(step, down_in_child, &work);
+        if (step % 2 == 0) {
+            start(fixture, network);
+        }
+        stop(fixture, "lan");
+        netns_assert_unchanged(fixture->before);
+    }
+    g_test_message("%u steps to stop", step);
+    g_assert_cmpuint(step, >, 10);
 }
 
 static void
@@ -279,6 +315,23 @@ test_keeper(Fixture *fixture, gconstpointer data)
     g_free(netns_run(NULL, "! pgrep -f $LODGE_DIR"));
 }
 
+/* Somebody outside who knows all names, for networks with dns=192.0.2.1. */
+static void
+begin_resolver(Fixture *fixture)
+{
+    g_free(netns_run(fixture->outside,
+                     "dnsmasq -C /dev/null --no-resolv --no-hosts --bind-interfaces "
+                     "--interface=up0 --address=/#/192.0.2.9 --pid-file=%s/outside.pid "
+                     "</dev/null >/dev/null 2>&1",
+                     fixture->folder));
+}
+
+static void
+end_resolver(Fixture *fixture)
+{
+    g_free(netns_run(NULL, "kill $(cat %s/outside.pid)", fixture->folder));
+}
+
 static void
 assert_probe(Fixture *fixture, const char *name, const char *broken)
 {
@@ -309,18 +362,13 @@ test_probe(Fixture *fixture, gconstpointer data)
          "};"
          " }'",
          "nft delete table inet x", "DHCPv4"},
-        {"sysctl -q net.ipv4.ip_forward=0", "sysctl -q net.ipv4.ip_forward=1", "forwarding IPv4"},
         {"ip link set lb-lan down", "ip link set lb-lan up", "bridge"},
     };
     if (!netns_is_root()) {
         g_test_skip("dnsmasq, which answers here, needs root");
         return;
     }
-    g_free(netns_run(fixture->outside,
-                     "dnsmasq -C /dev/null --no-resolv --no-hosts --bind-interfaces "
-                     "--interface=up0 --address=/#/192.0.2.9 --pid-file=%s/outside.pid "
-                     "</dev/null >/dev/null 2>&1",
-                     fixture->folder));
+    begin_resolver(fixture);
     g_autofree char *text = g_strconcat(nat, "dns=192.0.2.1\n", NULL);
     g_autoptr(LodgeNetwork) network = define(fixture, "lan", text);
     start(fixture, network);
@@ -339,7 +387,7 @@ test_probe(Fixture *fixture, gconstpointer data)
     g_autoptr(GError) error = NULL;
     g_assert_null(lodge_net_probe(fixture->net, "lan", NULL, &error));
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_BUSY);
-    g_free(netns_run(NULL, "kill $(cat %s/outside.pid)", fixture->folder));
+    end_resolver(fixture);
 }
 
 /* Others drop all that they do not know, as Docker and ufw do: guests get through all the same, and
@@ -359,26 +407,19 @@ test_beside_others(Fixture *fixture, gconstpointer data)
                            " || exit 1; done; iptables -A INPUT -i eth0 -j ACCEPT;"
                            " ip6tables -A INPUT -i eth0 -j ACCEPT"));
     g_autofree char *before = netns_run(NULL, rules);
-    g_autofree char *text = g_strconcat(nat, "mode=nat\n", NULL);
+    g_autofree char *text = g_strconcat(nat, "dns=192.0.2.1\n", NULL);
+    begin_resolver(fixture);
     g_autoptr(LodgeNetwork) network = define(fixture, "lan", text);
     start(fixture, network);
     start(fixture, network);
     g_autofree char *count = netns_run(NULL, "iptables -S | grep -c 'lodge:lb-lan'");
     g_assert_cmpstr(count, ==, "6\n");
-    g_autoptr(GError) error = NULL;
-    g_autoptr(GPtrArray) steps = lodge_net_probe(fixture->net, "lan", "192.0.2.1", &error);
-    g_assert_no_error(error);
-    for (guint i = 0; i < steps->len; i++) {
-        const LodgeProbeStep *step = steps->pdata[i];
-        /* Nobody resolves the world's names here. */
-        g_test_message("%s: %s", step->name, step->detail);
-        g_assert_true(step->state != LODGE_PROBE_FAILED ||
-                      g_str_has_prefix(step->name, "DNS outside"));
-    }
+    assert_probe(fixture, "lan", NULL);
     stop(fixture, "lan");
     g_autofree char *after = netns_run(NULL, rules);
     g_assert_cmpstr(after, ==, before);
     g_free(netns_run(NULL, "nft flush ruleset"));
+    end_resolver(fixture);
 }
 
 int
@@ -392,7 +433,8 @@ main(int argc, char **argv)
 #define ADD(name, function) g_test_add("/net/up/" name, Fixture, NULL, set_up, function, tear_down)
     ADD("up-down", test_up_down);
     ADD("repair", test_repair);
-    ADD("killed", test_killed);
+    ADD("start-killed", test_start_killed);
+    ADD("stop-killed", test_stop_killed);
     ADD("two", test_two);
     ADD("overlap", test_overlap);
     ADD("foreign-link", test_foreign_link);
