@@ -150,7 +150,7 @@ on_event(Keeper *keeper, const json_t *event)
         on_shutdown(keeper, data);
     } else if (g_str_equal(name, "STOP")) {
         /* The reason, if there is one, came just before. */
-        if (keeper->state != LODGE_STATE_PAUSED && keeper->state != LODGE_STATE_STOPPING) {
+        if (keeper->state != LODGE_STATE_PAUSED && !keeper->ended_by_request) {
             keeper_enter(keeper, LODGE_STATE_PAUSED, "paused", NULL);
         }
     } else if (g_str_equal(name, "RESUME")) {
@@ -191,6 +191,22 @@ on_reconnect(gpointer data)
     keeper_watch_qmp(keeper);
     watch_use(keeper->watch, keeper->qmp);
     return G_SOURCE_REMOVE;
+}
+
+gboolean
+keeper_connect_patiently(Keeper *keeper, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    if (keeper_connect_events(keeper, &problem)) {
+        return TRUE;
+    }
+    if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY)) {
+        keeper_drop_qmp(keeper);
+        g_timeout_add(RECONNECT_MS, on_reconnect, keeper);
+        return TRUE;
+    }
+    g_propagate_error(error, g_steal_pointer(&problem));
+    return FALSE;
 }
 
 void

@@ -76,6 +76,9 @@ void keeper_reap(Keeper *keeper, int *out_status);
 
 /* Connect to the events' monitor, without waiting, and ask what may have changed. */
 gboolean keeper_connect_events(Keeper *keeper, GError **error);
+/* The same for a QEMU that may hang: it takes only so many connections, and earlier keepers' may
+ * fill its queue. Then it is watched over all the same, by its process, and tried again. */
+gboolean keeper_connect_patiently(Keeper *keeper, GError **error);
 
 /* Have the main loop look at the events connection; again when what it waits for has changed. */
 void keeper_watch_qmp(Keeper *keeper);

@@ -130,9 +130,11 @@ void
 keeper_watch(Keeper *keeper)
 {
     keeper->exit_source = g_unix_fd_add(keeper->qemu_pid_fd, G_IO_IN, keeper_on_qemu_end, keeper);
-    keeper_watch_qmp(keeper);
-    watch_use(keeper->watch, keeper->qmp);
-    keeper_take_events(keeper);
+    if (keeper->qmp != NULL) {
+        keeper_watch_qmp(keeper);
+        watch_use(keeper->watch, keeper->qmp);
+        keeper_take_events(keeper);
+    }
 }
 
 static gboolean

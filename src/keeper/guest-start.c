@@ -194,7 +194,7 @@ adopt(Keeper *keeper, GError **error)
     keeper->state = LODGE_STATE_RUNNING;
     lodge_state_from_word(lodge_json_string(last, "state", ""), &keeper->state);
     keeper->reason = g_strdup(lodge_json_string(last, "reason", NULL));
-    if (!keeper_connect_events(keeper, error)) {
+    if (!keeper_connect_patiently(keeper, error)) {
         return FALSE;
     }
     inside_begin(keeper->inside, json_object_get(last, "inside"));

@@ -123,12 +123,15 @@ lodge_memory_set_live(const Session *session, guint64 size_bytes, GError **error
 {
     const LodgeGuest *guest = session->guest;
     gint64 deadline = lodge_deadline_in(QEMU_TIMEOUT_MS);
+    if (!session->state->has_qemu) {
+        return session_refuse_state(session, error);
+    }
     g_autoptr(LodgeQmp) qmp = session_monitor(session, QEMU_TIMEOUT_MS, error);
     g_autoptr(json_t)
         sizes = qmp != NULL ? lodge_qmp_ask(qmp, deadline, error, "query-memory-size-summary", NULL)
                             : NULL;
     if (sizes == NULL) {
-        return FALSE;
+        return lodge_error_prefix(error, "guest %s: memory", guest->name);
     }
     guint64 total = (guint64)lodge_json_int(sizes, "base-memory", 0) +
                     (guint64)lodge_json_int(sizes, "plugged-memory", 0);

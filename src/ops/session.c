@@ -67,10 +67,43 @@ session_end(Session *session)
 }
 
 gboolean
+lodge_refuse_state(const char *name, const LodgeGuestState *state, GError **error)
+{
+    const char *word = lodge_state_word(state->state);
+    if (state->has_qemu && state->state == LODGE_STATE_PAUSED) {
+        return lodge_error_set(error, LODGE_ERROR_BUSY,
+                               "guest %s is %s (`lodge resume %s` lets it go on)", name, word,
+                               name);
+    }
+    return state->has_qemu
+               ? lodge_error_set(error, LODGE_ERROR_BUSY, "guest %s is %s", name, word)
+               : lodge_error_set(error, LODGE_ERROR_BUSY,
+                                 "guest %s is %s (`lodge start %s` starts it)", name, word, name);
+}
+
+LodgeQmp *
+lodge_monitor_connect(const LodgeStore *store, const char *name, const char *socket,
+                      gint64 timeout_ms, GError **error)
+{
+    g_autofree char *path = lodge_store_run_path(store, name, socket);
+    g_autoptr(GError) problem = NULL;
+    LodgeQmp *qmp = lodge_qmp_connect(path, lodge_deadline_in(timeout_ms), &problem);
+    if (qmp == NULL && g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT)) {
+        g_autofree char *time = lodge_duration_human(timeout_ms);
+        lodge_error_set(error, LODGE_ERROR_TIMEOUT,
+                        "its QEMU did not answer within %s: it hangs, or another program holds its "
+                        "monitor (`lodge kill %s` pulls the plug)",
+                        time, name);
+    } else if (qmp == NULL) {
+        g_propagate_prefixed_error(error, g_steal_pointer(&problem), "QEMU: ");
+    }
+    return qmp;
+}
+
+gboolean
 session_refuse_state(const Session *session, GError **error)
 {
-    return lodge_error_set(error, LODGE_ERROR_BUSY, "guest %s is %s", session->guest->name,
-                           lodge_state_word(session->state->state));
+    return lodge_refuse_state(session->guest->name, session->state, error);
 }
 
 LodgeQmp *
@@ -81,12 +114,7 @@ session_monitor(const Session *session, gint64 timeout_ms, GError **error)
         session_refuse_state(session, error);
         return NULL;
     }
-    g_autofree char *path = lodge_store_run_path(session->store, name, "jobs.qmp");
-    LodgeQmp *qmp = lodge_qmp_connect(path, lodge_deadline_in(timeout_ms), error);
-    if (qmp == NULL) {
-        lodge_error_prefix(error, "guest %s: QEMU", name);
-    }
-    return qmp;
+    return lodge_monitor_connect(session->store, name, "jobs.qmp", timeout_ms, error);
 }
 
 /* Wait until the process that holds the lock has ended. */
@@ -138,18 +166,18 @@ end_keeper(const Session *session, GError **error)
            wait_lock(session, "keeper.lock", lodge_deadline_in(END_TIMEOUT_MS), error);
 }
 
-/* A keeper that is just starting QEMU is let do so first, or fail: killed in between it would leave
- * a QEMU whose process id nobody knows. It says nothing of that moment, so it is looked for. */
-static gboolean
-let_start(const Session *session, GError **error)
+gboolean
+session_let_keeper(const Session *session, gboolean *out_starts, GError **error)
 {
     const char *name = session->guest->name;
     g_autofree char *keeper = lodge_store_run_path(session->store, name, "keeper.lock");
     g_autofree char *qemu = lodge_store_run_path(session->store, name, "qemu.lock");
     gint64 deadline = lodge_deadline_in(END_TIMEOUT_MS);
+    *out_starts = FALSE;
     while (lodge_lock_is_held(keeper) && !lodge_deadline_passed(deadline)) {
         lodge_autofd holder = lodge_lock_open_holder(qemu, NULL);
         if (holder >= 0) {
+            *out_starts = TRUE;
             return TRUE;
         }
         if (!lodge_wait_for(LOOK_MS, error)) {
@@ -163,7 +191,8 @@ gboolean
 session_kill(const Session *session, GError **error)
 {
     g_autoptr(GError) problem = NULL;
-    if (!let_start(session, error)) {
+    gboolean starts = FALSE;
+    if (!session_let_keeper(session, &starts, error)) {
         return FALSE;
     }
     g_autofree char *lock = lodge_store_run_path(session->store, session->guest->name, "qemu.lock");

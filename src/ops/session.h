@@ -22,8 +22,15 @@ Session *session_begin_any(const LodgeStore *store, const char *name, const char
                            GError **error);
 void session_end(Session *session);
 
-/* Connect to the monitor that belongs to whoever holds the job lock. BUSY if no QEMU runs. */
+/* Connect to the monitor that belongs to whoever holds the job lock. BUSY if no QEMU runs, TIMEOUT
+ * with the mend if it does not answer; neither names the guest before what it says. */
 LodgeQmp *session_monitor(const Session *session, gint64 timeout_ms, GError **error);
+
+/* Let a keeper without QEMU do what it is at: it starts one (@out_starts), or it ends. A keeper
+ * that is just starting QEMU must not be killed, or it would leave one whose process id nobody
+ * knows. It says nothing of that moment, so it is looked for; one that is hung is not waited for
+ * long. */
+gboolean session_let_keeper(const Session *session, gboolean *out_starts, GError **error);
 
 /* Start QEMU if none runs: checks the host's memory, starts the keeper. */
 gboolean session_start(const Session *session, gboolean paused, LodgeProgress *progress,
@@ -43,7 +50,13 @@ gboolean session_kill(const Session *session, GError **error);
 gboolean session_delete(const Session *session, gboolean force, LodgeProgress *progress,
                         GError **error);
 
-/* BUSY: "guest web1 is stopped". */
+/* Connect to one of the guest's monitors, @socket in its run folder. Errors as session_monitor().
+ */
+LodgeQmp *lodge_monitor_connect(const LodgeStore *store, const char *name, const char *socket,
+                                gint64 timeout_ms, GError **error);
+
+/* BUSY: "guest web1 is stopped (`lodge start web1` starts it)". */
+gboolean lodge_refuse_state(const char *name, const LodgeGuestState *state, GError **error);
 gboolean session_refuse_state(const Session *session, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Session, session_end)

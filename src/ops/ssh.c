@@ -9,9 +9,11 @@
 #include "net/net.h"
 #include "ops/forward.h"
 #include "ops/ops.h"
+#include "ops/session.h"
 
 enum {
     KEYGEN_TIMEOUT_MS = 30000,
+    CONNECT_TIMEOUT_S = 30, /* until the server's banner; emulated guests may be slow */
     KEY_LIMIT_BYTES = 16384,
     SSH_PORT = 22,
 };
@@ -99,6 +101,10 @@ lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,
                         name, name);
         return NULL;
     }
+    if (state->state == LODGE_STATE_PAUSED) {
+        lodge_refuse_state(name, state, error);
+        return NULL;
+    }
     g_autofree char *key = key_path(store);
     g_autofree char *hosts = lodge_store_guest_path(store, name, "known_hosts");
     GPtrArray *argv = g_ptr_array_new();
@@ -113,6 +119,8 @@ lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,
     g_ptr_array_add(argv, g_strdup_printf("-oHostKeyAlias=%s", name));
     g_ptr_array_add(argv, g_strdup("-oCheckHostIP=no"));
     g_ptr_array_add(argv, g_strdup("-oLogLevel=ERROR"));
+    /* QEMU itself takes the connection: only this ends the wait for a guest that says nothing. */
+    g_ptr_array_add(argv, g_strdup_printf("-oConnectTimeout=%d", CONNECT_TIMEOUT_S));
     g_ptr_array_add(argv, g_strdup_printf("%s@%s", user != NULL ? user : guest->user, host));
     for (gsize i = 0; arguments != NULL && arguments[i] != NULL; i++) {
         g_ptr_array_add(argv, g_strdup(arguments[i]));

@@ -66,7 +66,7 @@ ask(const Session *session, gint64 timeout_ms, GError **error)
                                "guest %s: its QEMU does not answer: `lodge kill %s` pulls the plug",
                                name, name);
     }
-    g_propagate_error(error, g_steal_pointer(&problem));
+    g_propagate_prefixed_error(error, g_steal_pointer(&problem), "guest %s: ", name);
     return FALSE;
 }
 

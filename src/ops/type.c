@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "ops/keys.h"
+#include "ops/session.h"
 #include "ops/view.h"
 
 enum {
@@ -102,6 +103,13 @@ lodge_type(const LodgeStore *store, const char *name, const char *const *chords,
     g_autoptr(GArray) strokes = parsed != NULL ? lodge_strokes_of(whole, error) : NULL;
     if (strokes == NULL) {
         return FALSE;
+    }
+    g_autoptr(LodgeGuestState) state = lodge_view_check(store, name, error);
+    if (state == NULL) {
+        return FALSE;
+    }
+    if (state->state == LODGE_STATE_PAUSED) {
+        return lodge_refuse_state(name, state, error);
     }
     g_autoptr(LodgeView) view = lodge_view_begin(store, name, error);
     if (view == NULL) {

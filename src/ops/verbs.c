@@ -73,10 +73,19 @@ gboolean
 session_start(const Session *session, gboolean paused, LodgeProgress *progress, GError **error)
 {
     const char *name = session->guest->name;
+    gboolean starts = FALSE;
     if (session->state->has_qemu) {
         return TRUE;
     }
     lodge_progress_stage(progress, "QEMU starts");
+    /* The keeper of a guest that has just ended tidies up; one that restarts a crashed guest does
+     * what is wanted. */
+    if (session->state->has_keeper && !session_let_keeper(session, &starts, error)) {
+        return FALSE;
+    }
+    if (starts) {
+        return TRUE;
+    }
     if (!check_memory(session->guest, error) ||
         !lodge_keeper_start(session->store, name, paused ? LODGE_KEEPER_PAUSED : 0, error)) {
         return FALSE;
@@ -188,7 +197,8 @@ await_state(const LodgeStore *store, const char *name, LodgeState wanted, int wa
         g_autoptr(LodgeGuestState) state = lodge_store_state(store, name);
         struct pollfd polls[] = {{.fd = watch_fd, .events = POLLIN},
                                  {.fd = keeper_fd, .events = POLLIN}};
-        if (state->state == wanted) {
+        /* One that was asked to stop goes on stopping when it is resumed. */
+        if ((state->state == LODGE_STATE_PAUSED) == (wanted == LODGE_STATE_PAUSED)) {
             return;
         }
         if (!ensured && !state->has_keeper) {
@@ -223,11 +233,11 @@ tell_monitor(const LodgeStore *store, const char *name, LodgeState wanted, GErro
         return lodge_error_errno(error, errno, "Watching %s", folder);
     }
     gint64 deadline = lodge_deadline_in(MONITOR_TIMEOUT_MS);
-    g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
-    if (qmp == NULL) {
-        return FALSE;
+    if (!session->state->has_qemu) {
+        return session_refuse_state(session, error);
     }
-    if (!lodge_qmp_run(qmp, deadline, error, pauses ? "stop" : "cont", NULL)) {
+    g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
+    if (qmp == NULL || !lodge_qmp_run(qmp, deadline, error, pauses ? "stop" : "cont", NULL)) {
         return lodge_error_prefix(error, "guest %s", name);
     }
     await_state(store, name, wanted, watch_fd);

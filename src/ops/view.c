@@ -4,6 +4,7 @@
 
 #include "base/base.h"
 #include "keeper/keeper.h"
+#include "ops/session.h"
 
 enum {
     LOCK_TIMEOUT_MS = 3000,
@@ -18,8 +19,7 @@ lodge_view_check(const LodgeStore *store, const char *name, GError **error)
     }
     g_autoptr(LodgeGuestState) state = lodge_store_state(store, name);
     if (!state->has_qemu) {
-        lodge_error_set(error, LODGE_ERROR_BUSY, "guest %s is %s (`lodge start %s` starts it)",
-                        name, lodge_state_word(state->state), name);
+        lodge_refuse_state(name, state, error);
         return NULL;
     }
     return g_steal_pointer(&state);
@@ -59,10 +59,9 @@ lodge_view_begin(const LodgeStore *store, const char *name, GError **error)
     if (view->lock_fd < 0) {
         return NULL;
     }
-    g_autofree char *path = lodge_store_run_path(store, name, "view.qmp");
-    view->qmp = lodge_qmp_connect(path, lodge_deadline_in(LODGE_VIEW_TIMEOUT_MS), error);
+    view->qmp = lodge_monitor_connect(store, name, "view.qmp", LODGE_VIEW_TIMEOUT_MS, error);
     if (view->qmp == NULL) {
-        lodge_error_prefix(error, "guest %s: QEMU", name);
+        lodge_error_prefix(error, "guest %s", name);
         return NULL;
     }
     return g_steal_pointer(&view);

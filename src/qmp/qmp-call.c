@@ -5,16 +5,45 @@
 #include "base/base.h"
 #include "qmp/qmp-private.h"
 
+enum {
+    QUEUE_LOOK_MS = 20,
+};
+
 typedef struct {
     gboolean done;
     json_t *result;
     GError *error;
 } Answer;
 
+/* A QEMU that hangs lets few connections wait, and those of clients that gave up count too: that
+ * its queue has room again is reported by nobody. */
+static int
+connect_until(const char *path, gint64 deadline, GError **error)
+{
+    for (;;) {
+        g_autoptr(GError) problem = NULL;
+        int fd = lodge_unix_connect(path, &problem);
+        if (fd >= 0) {
+            return fd;
+        }
+        if (!g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY)) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return -1;
+        }
+        if (lodge_deadline_passed(deadline)) {
+            lodge_error_set(error, LODGE_ERROR_TIMEOUT, "%s: QEMU takes no connections", path);
+            return -1;
+        }
+        if (!lodge_wait_for(QUEUE_LOOK_MS, error)) {
+            return -1;
+        }
+    }
+}
+
 LodgeQmp *
 lodge_qmp_connect(const char *socket_path, gint64 deadline, GError **error)
 {
-    int fd = lodge_unix_connect(socket_path, error);
+    int fd = connect_until(socket_path, deadline, error);
     if (fd < 0) {
         return NULL;
     }

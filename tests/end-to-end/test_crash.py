@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 
 import pytest
 
-from lodge import BUSY, INTERRUPTED, alive, wait_until
+from lodge import BUSY, INTERRUPTED, alive, describe, fake, wait_until
 
 # Reading must not wait for anybody. The machine may be busy; a hung QEMU costs seconds.
 AT_ONCE_S = 0.5
@@ -86,6 +87,79 @@ def test_every_verb_adopts(lodge, verb):
     assert alive(qemu) == (verb in ("start", "pause"))
     if verb in ("start", "pause"):
         assert is_adopted(lodge, "g") and alive(lodge.keeper("g"))
+
+
+# What each verb leaves if its keeper dies while it is at work: states that are right, whichever side
+# of the death the verb's effect fell on.
+MIDDLE = {
+    "start --no-wait": ["running"],
+    "pause": ["paused"],
+    "resume": ["running"],
+    "stop --timeout 300ms": ["running", "stopping"],
+    "kill": ["stopped"],
+    "restart --force --timeout 300ms": ["running"],
+    "delete --yes --force": ["gone"],
+    "set limits.cpu=50%": ["running"],
+    "set nic.net.ssh-port=2222": ["running"],
+    "limits --memory 100M": ["running"],
+    "disk create data --size 1M": ["running"],
+    "usb attach 1234:5678": ["running"],
+    "screenshot PICTURE": ["running"],
+    "monitor info status": ["running"],
+}
+
+
+@pytest.mark.parametrize("moment", ["hung before", "as the job begins"])
+def test_the_keeper_dies_in_the_middle_of_every_verb(lodge, moment):
+    """The verb finds the keeper alive, and loses it: it ends, says how, and the next one works."""
+    lodge.make("g", "--memory", "128M")
+    for verb, states in MIDDLE.items():
+        if "g" not in lodge.names():
+            lodge.make("g", "--memory", "128M")
+        lodge("start", "g", "--no-wait")
+        word, *rest = [value.replace("PICTURE", str(lodge.folder / "g.png")) for value in verb.split()]
+        if word == "resume":
+            lodge("pause", "g")
+        elif word == "disk":
+            word, rest = "disk create", rest[1:]
+        elif word == "usb":
+            word, rest = "usb attach", rest[1:]
+        keeper = lodge.keeper("g")
+        mark = lodge.run_path("g", "job.json")
+        if moment == "hung before":
+            os.kill(keeper, signal.SIGSTOP)
+        process = lodge.begin(*word.split(), "g", *rest)
+        wait_until(lambda: mark.exists() or process.poll() is not None, what="the job")
+        kill(keeper)
+        result = lodge.end(process)
+        assert result.status in (0, 1), result
+        assert result.status == 0 or word in ("stop", "restart"), result
+        state = lodge.state("g") if "g" in lodge.names() else "gone"
+        assert state in states, (verb, state, str(result))
+        if state != "gone":
+            lodge("start", "g", "--no-wait")
+            lodge("resume", "g")
+            shown = lodge.show("g")
+            assert shown["keeper"] and shown["state"] in ("running", "stopping"), (verb, shown)
+            assert len(lodge.processes()) == 2, describe(lodge.processes())
+
+
+@pytest.mark.parametrize("verb", ["start", "restart"])
+def test_the_keeper_dies_before_qemu_has_greeted(lodge, switches, verb):
+    lodge.make("g", "--memory", "128M")
+    real = shutil.which("qemu-system-x86_64")
+    switches.chmod(0o777)
+    env = fake(switches, "qemu-system-x86_64",
+               f'case "$1" in -name) exec sleep 600 ;; esac\nexec {real} "$@"')
+    process = lodge.begin(verb, "g", env=env)
+    wait_until(lambda: lodge.state("g") == "starting" and lodge.qemu("g"), what="QEMU")
+    kill(lodge.keeper("g"))
+    result = lodge.end(process)
+    assert result.status == 1 and "lodge-keeper was killed" in result.message, result
+    lodge("kill", "g")
+    assert lodge.state("g") == "stopped" and not lodge.processes()
+    lodge("start", "g", "--no-wait")
+    assert lodge.state("g") == "running"
 
 
 def test_keepers_die_again_and_again(lodge):
