@@ -1,6 +1,7 @@
 """Time whole commands, and hold what was found."""
 
 import os
+import resource
 import signal
 import statistics
 import time
@@ -30,6 +31,14 @@ def run_ms(words, environment, actions=None):
     finally:
         os.close(errors_read)
         os.close(errors_write)
+
+
+def run_cpu_ms(words, environment):
+    """Milliseconds of CPU time that the process and its children took."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    run_ms(words, environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def wait(pid):

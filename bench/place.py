@@ -43,6 +43,9 @@ class Store:
     def lodge_ms(self, *words):
         return measure.run_ms([LODGE, *words], self.environment)
 
+    def lodge_cpu_ms(self, *words):
+        return measure.run_cpu_ms([LODGE, *words], self.environment)
+
     def lodge(self, *words):
         return subprocess.run([LODGE, *words], env=self.environment, check=True, text=True,
                               stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
