@@ -273,7 +273,8 @@ lodge_network_leases(const LodgeStore *store, const char *name, GError **error)
             LodgeLease *lease = g_new0(LodgeLease, 1);
             lease->until = g_ascii_strtoll(words[0], NULL, 10);
             lease->address = lodge_text_printable(words[2]);
-            lease->mac = strchr(words[1], ':') != NULL ? g_strdup(words[1]) : g_strdup("");
+            lease->mac = strchr(words[1], ':') != NULL ? lodge_text_printable(words[1])
+                                                       : g_strdup("");
             lease->name = g_str_equal(words[3], "*") ? g_strdup("")
                                                      : lodge_text_printable(words[3]);
             g_ptr_array_add(leases, lease);
