@@ -78,10 +78,28 @@ mend_nested(const LodgeExamined *examined, const char *module)
     return lodge_distro_kernel_argument(&examined->distro, argument);
 }
 
+static const char *const modules[] = {"kvm_intel", "kvm_amd"};
+
+char *
+lodge_nested_obstacle(const char *sysroot)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(modules); i++) {
+        g_autofree char *path = g_strdup_printf("/sys/module/%s/parameters/nested", modules[i]);
+        g_autofree char *value = lodge_system_read(sysroot, path);
+        if (value != NULL) {
+            return strcmp(value, "Y") == 0 || strcmp(value, "1") == 0
+                       ? NULL
+                       : g_strdup_printf("%s was loaded with nested=%s (`lodge check --fix` sets "
+                                         "nested=1 for its next loading)",
+                                         modules[i], value);
+        }
+    }
+    return g_strdup("neither kvm_intel nor kvm_amd is in use");
+}
+
 void
 lodge_check_nested(const LodgeExamined *examined, LodgeCheck *check)
 {
-    static const char *const modules[] = {"kvm_intel", "kvm_amd"};
     static const char cost[] = "guests can't run accelerated guests of their own";
     for (gsize i = 0; i < G_N_ELEMENTS(modules); i++) {
         g_autofree char *path = g_strdup_printf("/sys/module/%s/parameters/nested", modules[i]);

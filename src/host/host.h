@@ -80,6 +80,10 @@ const char *lodge_check_state_word(LodgeCheckState state);
  * "cost", "mend"}]}. New reference. */
 json_t *lodge_check_json(const LodgeCheckReport *report);
 
+/* Why no guest that runs by KVM can have hardware virtualization of its own (nested=yes), with the
+ * mend, by what the kernel's module was loaded with; NULL: it can. Free with g_free. */
+char *lodge_nested_obstacle(const char *sysroot);
+
 typedef enum {
     LODGE_FIX_LOAD_MODULE, /* now */
     LODGE_FIX_ADD_LINE,    /* to a file that is made if absent: it lasts over reboots */

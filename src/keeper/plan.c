@@ -15,6 +15,16 @@
 
 enum { SSH_PORT = 22 };
 
+/* Emulated guests have AMD's virtualization emulated too; under KVM the kernel has to allow it. */
+static gboolean
+check_nested(const LodgeGuest *guest, GError **error)
+{
+    g_autofree char *obstacle = guest->nested ? lodge_nested_obstacle("") : NULL;
+    return obstacle == NULL ||
+           lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                           "nested=yes can't be had here: %s; or set nested=no", obstacle);
+}
+
 /* KVM or not, by the verdict of a guest that really ran, and by what the definition wants. */
 static gboolean
 choose_accel(const LodgeStore *store, const LodgeGuest *guest, gboolean *out_kvm, GError **error)
@@ -33,7 +43,7 @@ choose_accel(const LodgeStore *store, const LodgeGuest *guest, gboolean *out_kvm
                                "accel=kvm, but KVM is %s here: %s (accel=auto takes what works)",
                                lodge_kvm_state_word(verdict.state), verdict.reason);
     }
-    return TRUE;
+    return !*out_kvm || check_nested(guest, error);
 }
 
 static char *

@@ -57,7 +57,8 @@ static const LodgeKey guest_keys[] = {
     {"cpu", LODGE_TYPE_TEXT, GUEST(cpu), "auto",
      .help = "CPU model, as QEMU names them. `auto`: the host's under KVM, a fast plain one else."},
     {"nested", LODGE_TYPE_BOOL, GUEST(nested), "no",
-     .help = "Let it run guests of its own with hardware virtualization."},
+     .help = "Let it run guests of its own with hardware virtualization, where this host can give "
+             "it; an emulated guest sees AMD's, emulated."},
     {"clock", LODGE_TYPE_CHOICE, GUEST(clock), "auto", "auto|utc|local",
      .help = "What its hardware clock shows. `auto`: UTC, or local time by the profile."},
     {"video", LODGE_TYPE_CHOICE, GUEST(video), "auto", "auto|none|std|virtio|cirrus|vmware",

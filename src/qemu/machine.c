@@ -78,7 +78,7 @@ add_cpu(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *mach
 {
     gboolean is_auto = g_strcmp0(guest->cpu, "auto") == 0;
     /* `max` and newer models cost a quarter more boot time when they are emulated. */
-    const char *fallback = machine->kvm ? "host" : "qemu64,svm=off";
+    const char *fallback = machine->kvm ? "host" : guest->nested ? "qemu64" : "qemu64,svm=off";
     g_autoptr(GString) model = g_string_new(is_auto ? fallback : guest->cpu);
     if (machine->kvm && is_auto && !guest->nested) {
         g_string_append(model, ",vmx=off,svm=off");

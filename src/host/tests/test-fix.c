@@ -137,6 +137,8 @@ test_nested(void)
     put("/sys/module/kvm_intel/refcnt", "0\n");
     put("/sys/module/kvm_intel/parameters/nested", "N\n");
     put("/etc/modprobe.d/lodge.conf", "options kvm_intel ept=1\n");
+    g_autofree char *obstacle = lodge_nested_obstacle(root);
+    g_assert_nonnull(strstr(obstacle, "kvm_intel was loaded with nested=N"));
     g_autoptr(GPtrArray) plan = lodge_host_fix_plan(root);
     g_assert_cmpuint(plan->len, ==, 1);
     g_assert_true(lodge_host_fix_apply(root, plan, fake_modprobe, NULL, NULL));
@@ -145,6 +147,8 @@ test_nested(void)
     g_autoptr(GPtrArray) second = lodge_host_fix_plan(root);
     g_assert_cmpuint(second->len, ==, 0);
     g_assert_cmpstr(loaded->str, ==, "");
+    put("/sys/module/kvm_intel/parameters/nested", "Y\n");
+    g_assert_null(lodge_nested_obstacle(root));
     end_machine();
 }
 
