@@ -7,10 +7,15 @@
 
 #include "cli/cli.h"
 #include "cli/guest-view.h"
+#include "ops/disk.h"
 #include "ops/ops.h"
 
+enum {
+    STICK_TIMEOUT_MS = 10000,
+};
+
 static gboolean option_paused, option_no_wait, option_all, option_autostart, option_force;
-static char *option_timeout, *option_boot_once;
+static char *option_timeout, *option_boot_once, *option_usb_storage;
 gboolean lodge_option_yes;
 
 #define TIMEOUT(text)                                                                              \
@@ -29,6 +34,8 @@ const GOptionEntry lodge_options_start[] = {
      "All guests whose definition says autostart=yes", NULL},
     {"boot-once", 0, 0, G_OPTION_ARG_STRING, &option_boot_once,
      "Boot from there, until its first reset: disk, cdrom or net", "WHERE"},
+    {"usb-storage", 0, 0, G_OPTION_ARG_FILENAME, &option_usb_storage,
+     "With a USB stick made of this file, as `lodge usb storage` plugs in", "FILE"},
     TIMEOUT("How long it may take to answer (default 5m)"),
     {NULL},
 };
@@ -101,11 +108,44 @@ for_each(LodgeCli *cli, char **names, const char *done, VerbFunc verb, const cha
     return TRUE;
 }
 
+/* The stick is there before the machine, so that firmware and boot loaders see it too. */
+static gboolean
+plug_stick(LodgeCli *cli, const char *name, char **out_stick, GError **error)
+{
+    LodgeDiskResult result = {0};
+    const LodgeDiskWish wish = {.guest = name, .file = option_usb_storage, .bus = "usb"};
+    if (option_usb_storage != NULL && !lodge_disk_attach(cli->store, &wish, NULL, &result, error)) {
+        return FALSE;
+    }
+    *out_stick = result.name;
+    return TRUE;
+}
+
+/* After a start that failed: unless the guest runs all the same, nothing of it stays. */
+static void
+draw_stick(LodgeCli *cli, const char *name, const char *stick)
+{
+    g_autoptr(LodgeGuestState) state = lodge_store_state(cli->store, name);
+    LodgeDiskResult result = {0};
+    if (stick != NULL && !state->has_qemu) {
+        lodge_disk_detach(cli->store, name, stick, FALSE, STICK_TIMEOUT_MS, &result, NULL);
+        g_free(result.name);
+    }
+}
+
 static gboolean
 start(LodgeCli *cli, const char *name, gint64 timeout_ms, LodgeProgress *progress, GError **error)
 {
-    return lodge_start(cli->store, name, option_paused, option_boot_once,
-                       option_no_wait ? 0 : timeout_ms, progress, error);
+    g_autofree char *stick = NULL;
+    if (!plug_stick(cli, name, &stick, error)) {
+        return FALSE;
+    }
+    if (lodge_start(cli->store, name, option_paused, option_boot_once,
+                    option_no_wait ? 0 : timeout_ms, progress, error)) {
+        return TRUE;
+    }
+    draw_stick(cli, name, stick);
+    return FALSE;
 }
 
 static int
@@ -167,6 +207,10 @@ lodge_cmd_start(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     if (option_autostart == (argc > 1)) {
         return lodge_error_set(error, LODGE_ERROR_USAGE, "start: name guests, or say --autostart");
+    }
+    if (option_usb_storage != NULL && argc != 2) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "start: --usb-storage is for one guest, as its file is");
     }
     if (option_autostart) {
         return start_all(cli, error);

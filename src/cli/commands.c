@@ -31,7 +31,8 @@ static const LodgeCommandRow rows[] = {
      "lodge show web1\nlodge show web1 --definition # the file, as it is\nlodge show web1 --json",
      lodge_options_show, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_show},
     {"start", GUESTS, "GUEST…", "start guests, and wait until they answer", NULL,
-     "lodge start web1\nlodge start web1 web2 --no-wait\nlodge start web1 --paused # then `lodge "
+     "lodge start web1\nlodge start web1 web2 --no-wait\nlodge start old --usb-storage drivers.img "
+     "# stays until `lodge disk detach old drivers`\nlodge start web1 --paused # then `lodge "
      "resume web1`",
      lodge_options_start, 0, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_start},
     {"stop", GUESTS, "GUEST…", "ask guests to shut down, and wait",

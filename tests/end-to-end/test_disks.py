@@ -320,6 +320,26 @@ def test_usb_stick(store, tiny, tmp_path):
     assert "QEMU USB MSD" not in store.qmp(tiny, "human-monitor-command", **{"command-line": "info usb"})
 
 
+def test_a_start_with_a_stick(store, tmp_path):
+    """It is there from the machine's first moment; a start that fails leaves none of it."""
+    tmp_path.chmod(0o755)
+    (tmp_path / "drivers.img").write_bytes(bytes(1 << 20))
+    (tmp_path / "blank.raw").write_bytes(bytes(1 << 20))
+    store("create", "stick", "--disk", tmp_path / "blank.raw", "--memory", "64M", "--no-start")
+    assert "one guest" in store("start", "stick", "b1", "--usb-storage", tmp_path / "drivers.img",
+                                status=2)
+    store("set", "stick", "kernel=/nonexistent")
+    assert "/nonexistent" in store("start", "stick", "--no-wait", "--usb-storage",
+                                   tmp_path / "drivers.img", status=3)
+    store("set", "stick", "kernel=")
+    assert "drivers" not in store.guest("stick", "guest.conf").read_text()
+    store("start", "stick", "--no-wait", "--usb-storage", tmp_path / "drivers.img")
+    assert "QEMU USB MSD" in store.qmp("stick", "human-monitor-command", **{"command-line": "info usb"})
+    store("kill", "stick")
+    store("disk", "detach", "stick", "drivers")
+    store("delete", "stick", "--yes")
+
+
 def test_hung_qemu(store):
     """A QEMU that doesn't answer makes the command end at its deadline, and nothing is left."""
     pid = int((store.folder / "run/guests/b1/qemu.lock").read_text())
