@@ -42,7 +42,9 @@ open_tap(const LodgeStore *store, LodgeNet *net, const LodgeGuest *guest, const 
                       .address4 = nic->address,
                       .address6 = nic->address6,
                       .forward = nic->forward,
-                      .filter = nic->filter};
+                      .filter = nic->filter,
+                      .rate_in_bytes = nic->rate_in_bytes,
+                      .rate_out_bytes = nic->rate_out_bytes};
     g_auto(LodgeNetworkLease) lease = {NULL, NULL};
     /* A definition written by hand names no addresses: it gets the reserved ones. */
     if (nic->address == NULL && nic->address6 == NULL) {

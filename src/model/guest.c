@@ -139,6 +139,11 @@ static const LodgeKey nic_keys[] = {
     {"filter", LODGE_TYPE_BOOL, NIC(filter), "yes",
      .help = "Whether the guest is held to this MAC and these addresses. `no` lets it route or "
              "bridge for others."},
+    {"rate-in", LODGE_TYPE_SIZE, NIC(rate_in_bytes), "0",
+     .help =
+         "Bytes a second at most that come to the guest, like 10M. 0: any number. On networks of "
+         "Lodge's, not `user`; what is too much is dropped, and TCP adapts."},
+    {"rate-out", LODGE_TYPE_SIZE, NIC(rate_out_bytes), "0", .help = "The same for what it sends."},
     {"forward", LODGE_TYPE_FORWARDS, NIC(forward),
      .help = "Host ports that reach the guest: `[ADDRESS:]HOST:GUEST[/udp]`, divided by spaces."},
     {"ssh-port", LODGE_TYPE_COUNT, NIC(ssh_port), "0", .most = 65535,

@@ -246,3 +246,22 @@ lodge_net_detach(LodgeNet *net, const char *network_name, const char *link, GErr
     unlink(path);
     return TRUE;
 }
+
+gboolean
+lodge_net_set_rates(LodgeNet *net, const char *network_name, const char *link, guint64 in_bytes,
+                    guint64 out_bytes, GError **error)
+{
+    lodge_autofd lock = lodge_net_lock(net->store, network_name, error);
+    g_autoptr(LodgeNetwork) network = lodge_net_running(net->store, network_name);
+    g_autoptr(LodgePort) port = lodge_net_read_port(net->store, network_name, link);
+    if (lock < 0) {
+        return FALSE;
+    }
+    if (network == NULL || port == NULL) {
+        return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "network %s does not have it",
+                               network_name);
+    }
+    port->rate_in_bytes = in_bytes;
+    port->rate_out_bytes = out_bytes;
+    return lodge_net_admit(net, network, port, error);
+}

@@ -26,6 +26,10 @@
 
 #include "base/base.h"
 
+enum {
+    LEAST_BURST_BYTES = 256 << 10,
+};
+
 static const char bridge_table[] =
     "    set ports { type ifname; }\n"
     "    set macs { type ifname . ether_addr; }\n"
@@ -35,10 +39,17 @@ static const char bridge_table[] =
     "    set open6 { type ifname; }\n"
     "    set target6 { typeof iifname . ether saddr . @th,64,128; }\n"
     "    set hairpin { type ifname . ifname; }\n"
+    "    map rates_in { type ifname : limit; }\n"
+    "    map rates_out { type ifname : limit; }\n"
     "\n"
     "    chain prerouting {\n"
     "        type filter hook prerouting priority -300; policy accept;\n"
+    "        limit name iifname map @rates_out drop\n"
     "        iifname @ports jump from_guest\n"
+    "    }\n"
+    "    chain postrouting {\n"
+    "        type filter hook postrouting priority 300; policy accept;\n"
+    "        limit name oifname map @rates_in drop\n"
     "    }\n"
     "    chain input {\n"
     "        # Where STP is on, its frames come here without passing prerouting.\n"
@@ -104,6 +115,8 @@ static const char inet_table[] =
     "    set routed_ports { type ifname; }\n"
     "    set own4 { type ifname . ether_addr . ipv4_addr; }\n"
     "    set own6 { type ifname . ether_addr . ipv6_addr; }\n"
+    "    map rates_in { type ifname : limit; }\n"
+    "    map rates_out { type ifname : limit; }\n"
     "    map forward_any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
     "    map forward_any6 { type inet_proto . inet_service : ipv6_addr . inet_service; }\n"
     "    map forward_at4 { type ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service; "
@@ -116,6 +129,7 @@ static const char inet_table[] =
     "        # The bridges route loopback addresses for the sake of forwards; guests must not use "
     "it.\n"
     "        iifname @own_bridges ip daddr 127.0.0.0/8 drop\n"
+    "        limit name iifname map @rates_out drop\n"
     "        iifname @routed_ports goto routed_guest\n"
     "    }\n"
     "    chain routed_guest {\n"
@@ -152,6 +166,10 @@ static const char inet_table[] =
     "        type filter hook output priority filter; policy accept;\n"
     "        oifname @own_bridges icmp type redirect drop\n"
     "        oifname @own_bridges icmpv6 type nd-redirect drop\n"
+    "    }\n"
+    "    chain leave {\n"
+    "        type filter hook postrouting priority srcnat; policy accept;\n"
+    "        limit name oifname map @rates_in drop\n"
     "    }\n"
     "    chain postrouting {\n"
     "        type nat hook postrouting priority srcnat; policy accept;\n"
@@ -280,6 +298,31 @@ forward_element(const Elements *elements, const LodgePort *port, const LodgeForw
     }
 }
 
+/* A limit of its own for each direction. It is made before it is named, and gone after. */
+static void
+rate_elements(const Elements *elements, const char *family, const LodgePort *port,
+              const char *direction, guint64 rate)
+{
+    if (rate == 0) {
+        return;
+    }
+    g_autofree char *map = g_strconcat("rates_", direction, NULL);
+    /* An eighth of a second's worth may come at once: less would starve TCP. */
+    guint64 burst = MAX(rate / 8, (guint64)LEAST_BURST_BYTES);
+    gboolean adds = g_str_equal(elements->verb, "add");
+    if (adds) {
+        g_string_append_printf(elements->text,
+                               "add limit %s %s %s-%s { rate over %" G_GUINT64_FORMAT
+                               " bytes/second burst %" G_GUINT64_FORMAT " bytes ; }\n",
+                               family, elements->table, direction, port->link, rate, burst);
+    }
+    element(elements, family, map, "\"%s\" : \"%s-%s\"", port->link, direction, port->link);
+    if (!adds) {
+        g_string_append_printf(elements->text, "delete limit %s %s %s-%s\n", family,
+                               elements->table, direction, port->link);
+    }
+}
+
 static void
 port_elements(const Elements *elements, const LodgeNetwork *network, const LodgePort *port)
 {
@@ -298,6 +341,8 @@ port_elements(const Elements *elements, const LodgeNetwork *network, const Lodge
         }
         element(elements, family, is_routed ? "routed_ports" : "ports", "\"%s\"", port->link);
     }
+    rate_elements(elements, is_routed ? "inet" : "bridge", port, "in", port->rate_in_bytes);
+    rate_elements(elements, is_routed ? "inet" : "bridge", port, "out", port->rate_out_bytes);
     if (network->mode != LODGE_NETWORK_NAT || port->forward == NULL) {
         return;
     }

@@ -78,6 +78,10 @@ gboolean lodge_net_detach(LodgeNet *net, const char *network, const char *link, 
 gboolean lodge_net_set_forward(LodgeNet *net, const char *network, const char *link,
                                const char *forward, GError **error);
 
+/* Hold an attached port to other rates, in bytes a second; 0: none. */
+gboolean lodge_net_set_rates(LodgeNet *net, const char *network, const char *link, guint64 in_bytes,
+                             guint64 out_bytes, GError **error);
+
 /* The ports that are attached to a network, of LodgePort *. */
 GPtrArray *lodge_net_ports(const LodgeStore *store, const char *network);
 

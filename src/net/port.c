@@ -31,6 +31,8 @@ lodge_port_from_json(const json_t *value, GError **error)
     port->address6 = g_strdup(lodge_json_string(value, "address6", NULL));
     port->forward = g_strdup(lodge_json_string(value, "forward", NULL));
     port->filter = lodge_json_bool(value, "filter", TRUE);
+    port->rate_in_bytes = (guint64)lodge_json_int(value, "rate_in_bytes", 0);
+    port->rate_out_bytes = (guint64)lodge_json_int(value, "rate_out_bytes", 0);
     if (port->link == NULL || port->guest == NULL || port->nic == NULL || port->mac == NULL) {
         lodge_error_set(error, LODGE_ERROR_INVALID, "not the description of a port");
         return NULL;
@@ -41,11 +43,13 @@ lodge_port_from_json(const json_t *value, GError **error)
 json_t *
 lodge_port_json(const LodgePort *port)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b}", "link", port->link, "guest",
-                     port->guest, "nic", port->nic, "mac", port->mac, "address",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:I, s:I}", "link", port->link,
+                     "guest", port->guest, "nic", port->nic, "mac", port->mac, "address",
                      lodge_json_string_or_null(port->address4), "address6",
                      lodge_json_string_or_null(port->address6), "forward",
-                     lodge_json_string_or_null(port->forward), "filter", port->filter);
+                     lodge_json_string_or_null(port->forward), "filter", port->filter,
+                     "rate_in_bytes", (json_int_t)port->rate_in_bytes, "rate_out_bytes",
+                     (json_int_t)port->rate_out_bytes);
 }
 
 char *

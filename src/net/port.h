@@ -15,6 +15,7 @@ typedef struct {
     char *address6; /* NULL: none */
     char *forward;  /* LODGE_TYPE_FORWARDS; NULL: none */
     gboolean filter;
+    guint64 rate_in_bytes, rate_out_bytes; /* a second; 0: no limit */
 } LodgePort;
 
 /* Read what was written for a port; NULL with INVALID if it is no port. */

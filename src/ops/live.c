@@ -170,7 +170,9 @@ apply_network(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
                       .address4 = nic->address,
                       .address6 = nic->address6,
                       .forward = old->forward,
-                      .filter = nic->filter};
+                      .filter = nic->filter,
+                      .rate_in_bytes = old->rate_in_bytes,
+                      .rate_out_bytes = old->rate_out_bytes};
     g_autoptr(LodgeNet) net = lodge_net_open(store, error);
     g_autoptr(LodgeNetwork) network = lodge_net_running(store, nic->network);
     if (net == NULL || network == NULL ||
@@ -201,6 +203,29 @@ apply_address(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
         }
     }
     return FALSE;
+}
+
+/* Both at once: the second of two keys finds it done. */
+static gboolean
+apply_rates(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    (void)qmp;
+    (void)deadline;
+    guint index = 0;
+    const LodgeStore *store = change->session->store;
+    const LodgeNic *started = find_nic(change->old, change->object, &index);
+    const LodgeNic *nic = find_nic(change->fresh, change->object, &index);
+    if (started == NULL || !g_str_equal(started->network, nic->network)) {
+        return FALSE; /* it waits with its NIC */
+    }
+    if (g_str_equal(nic->network, LODGE_NETWORK_USER)) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "user-mode networking knows no rates");
+    }
+    g_autoptr(LodgeNet) net = lodge_net_open(store, error);
+    g_autofree char *link = lodge_port_link(store->root, change->fresh->name, nic->name);
+    return net != NULL && lodge_net_set_rates(net, nic->network, link, nic->rate_in_bytes,
+                                              nic->rate_out_bytes, error);
 }
 
 /* Is this place for a CPU free? Then plug one in. */
@@ -322,6 +347,8 @@ static const struct {
     {"nic", "network", apply_network},
     {"nic", "address", apply_address},
     {"nic", "address6", apply_address},
+    {"nic", "rate-in", apply_rates},
+    {"nic", "rate-out", apply_rates},
     {"nic", "forward", apply_forwards},
     {"disk", "iops", apply_limits, TRUE},
     {"disk", "iops-read", apply_limits, TRUE},

@@ -212,3 +212,11 @@ def test_guests_of_an_isolated_network_reach_each_other_only(pair):
     assert "default" not in lodge("ssh", "web2", "ip route").out
     lodge("set", "web2", "nic.net.network=default")
     lodge("exec", "web2", "--", "sh", "-c", RENEW)
+
+
+def test_rates_change_at_once(pair):
+    changed, = pair.lodge("set", "web2", "nic.net.rate-out=5M", "--json").json
+    assert changed["outcome"] == "live"
+    assert "rate over 5 mbytes/second" in pair.sh("nft list ruleset")
+    pair.lodge("set", "web2", "nic.net.rate-out=")
+    assert "rate over" not in pair.sh("nft list ruleset")

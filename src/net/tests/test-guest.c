@@ -303,6 +303,68 @@ test_isolation(Fixture *fixture, gconstpointer data)
     }
 }
 
+/* Lengths and checksum, after something was appended. */
+static void
+finish_udp4(Frame *frame)
+{
+    gsize udp = frame->length - 34;
+    guint32 sum = 0;
+    frame->bytes[16] = (guint8)((udp + 20) >> 8);
+    frame->bytes[17] = (guint8)(udp + 20);
+    frame->bytes[38] = (guint8)(udp >> 8);
+    frame->bytes[39] = (guint8)udp;
+    frame->bytes[24] = frame->bytes[25] = 0;
+    for (gsize i = 14; i < 34; i += 2) {
+        sum += (guint32)(frame->bytes[i] << 8 | frame->bytes[i + 1]);
+    }
+    sum = (sum >> 16) + (sum & 0xffff);
+    frame->bytes[24] = (guint8)(~sum >> 8);
+    frame->bytes[25] = (guint8)~sum;
+}
+
+/* How many of COUNT frames that A sends at once come to B? */
+static guint
+count_passing(Fixture *fixture)
+{
+    enum { COUNT = 400, PAYLOAD_BYTES = 1200 };
+    static const guint8 payload[PAYLOAD_BYTES];
+    Frame frame = frame_udp4(MAC_B, MAC_A, fixture->ports[0].address4, fixture->ports[1].address4,
+                             9, 9);
+    frame_append(&frame, payload, sizeof payload);
+    finish_udp4(&frame);
+    Frame got;
+    guint count = 0;
+    for (guint i = 0; i < COUNT; i++) {
+        frame_send(fixture->taps[0], &frame);
+    }
+    while (frame_receive(fixture->taps[1], 200, &got)) {
+        count += got.length == frame.length;
+    }
+    return count;
+}
+
+/* A limit lets a burst of 256 KiB through, some 210 of these frames, and then next to nothing. */
+static void
+test_rates(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    g_autoptr(GError) error = NULL;
+    g_assert_cmpuint(count_passing(fixture), ==, 400);
+    for (guint number = 0; number < 2; number++) {
+        gboolean is_out = number == 0;
+        lodge_net_set_rates(fixture->net, "lan", fixture->ports[number].link, is_out ? 0 : 1024,
+                            is_out ? 1024 : 0, &error);
+        g_assert_no_error(error);
+        guint passed = count_passing(fixture);
+        g_assert_cmpuint(passed, >, 100);
+        g_assert_cmpuint(passed, <, 300);
+        lodge_net_set_rates(fixture->net, "lan", fixture->ports[number].link, 0, 0, &error);
+        g_assert_no_error(error);
+    }
+    g_assert_cmpuint(count_passing(fixture), ==, 400);
+    g_free(netns_run(NULL, "! nft list ruleset | grep 'rate over'"));
+}
+
 /* DHCP: the reserved address, at once, also while two hundred others ask. */
 static double
 discover(int tap, const char *mac, const char *address)
@@ -316,19 +378,7 @@ discover(int tap, const char *mac, const char *address)
     static const guint8 empty[10 + 64 + 128];
     frame_append(&frame, empty, sizeof empty);
     frame_append_hex(&frame, "63825363 350101 370103 ff");
-    gsize udp = frame.length - 34;
-    frame.bytes[16] = (guint8)((udp + 20) >> 8);
-    frame.bytes[17] = (guint8)(udp + 20);
-    frame.bytes[38] = (guint8)(udp >> 8);
-    frame.bytes[39] = (guint8)udp;
-    guint32 sum = 0;
-    frame.bytes[24] = frame.bytes[25] = 0;
-    for (gsize i = 14; i < 34; i += 2) {
-        sum += (guint32)(frame.bytes[i] << 8 | frame.bytes[i + 1]);
-    }
-    sum = (sum >> 16) + (sum & 0xffff);
-    frame.bytes[24] = (guint8)(~sum >> 8);
-    frame.bytes[25] = (guint8)~sum;
+    finish_udp4(&frame);
     gint64 began = g_get_monotonic_time();
     frame_send(tap, &frame);
     Frame got;
@@ -471,6 +521,7 @@ main(int argc, char **argv)
     ADD("poisoning", dual, test_poisoning);
     ADD("unfiltered", dual, test_unfiltered);
     ADD("isolation", apart, test_isolation);
+    ADD("rates", dual, test_rates);
     ADD("dhcp", dual, test_dhcp);
     ADD("reserve-many", dual, test_reserve_many);
     ADD("attach-cost", dual, test_attach_cost);

@@ -32,6 +32,9 @@ set_up(Fixture *fixture, gconstpointer data)
                      " ip link set eth1 up && ip link set eth1 down",
                      fixture->neighbour->pid, fixture->neighbour->pid));
     g_free(netns_run(fixture->neighbour, "ip link set up0 up; ip link set up1 up"));
+    /* The carrier comes when the kernel gets to it. */
+    g_free(netns_run(NULL, "for i in $(seq 500); do ip link show eth0 | grep -q 'state UP' &&"
+                           " exit 0; sleep 0.02; done; exit 1"));
     fixture->before = netns_dump();
 }
 
