@@ -1,6 +1,8 @@
 /* The messages that move the host's addresses to a bridge, and back. */
 #include "config.h"
 
+#include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 
 enum {
     PENDING_LIMIT_BYTES = 16 << 20,
+    AT_WORK_MS = 2000,
 };
 
 void
@@ -59,26 +62,61 @@ lodge_bridge_change_read(const char *path, GError **error)
     return change->state != NULL ? g_steal_pointer(&change) : NULL;
 }
 
+/* Send the batch without being interrupted by other programs: while the kernel makes a link a port
+ * it drops what comes in, so on a busy host each time slice of another would be lost packets. Where
+ * that is not allowed it goes as it goes. */
+static gboolean
+send_at_once(LodgeNet *net, GError **error)
+{
+    const struct sched_param first = {.sched_priority = 1};
+    const struct sched_param usual = {0};
+    gboolean is_first = sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first) == 0;
+    gboolean fine = lodge_netlink_send(net->netlink, error);
+    if (is_first) {
+        sched_setscheduler(0, SCHED_OTHER, &usual);
+    }
+    return fine;
+}
+
+/* The addresses' first part. It stands alone, as an IPv6 address is the host's own only when a
+ * worker of the kernel has come by; what would go on meanwhile, not least taking a bridge apart,
+ * which keeps that worker waiting, would lose packets. */
+static gboolean
+add_addresses(LodgeNet *net, const LodgeBridgeChange *change, int index, GError **error)
+{
+    gint64 deadline = lodge_deadline_in(AT_WORK_MS);
+    lodge_link_state_add_addresses(net->netlink, change->state, index);
+    if (!lodge_netlink_send(net->netlink, error)) {
+        return FALSE;
+    }
+    while (!lodge_link_state_is_at_work(net->netlink, change->state, index) &&
+           !lodge_deadline_passed(deadline)) {
+        poll(NULL, 0, 1);
+    }
+    return TRUE;
+}
+
 static void
 fill_to_bridge(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
 {
-    lodge_link_state_add_addresses(net->netlink, change->state, bridge);
     lodge_link_state_add_neighbours(net->netlink, change->state, bridge);
     lodge_link_set_master(net->netlink, change->uplink, uplink, bridge);
     lodge_link_state_replace_routes(net->netlink, change->state, bridge);
     lodge_link_state_delete_addresses(net->netlink, change->state, uplink);
 }
 
+/* What goes out takes the new way first: a port that leaves a bridge lets through what comes in
+ * almost at once, but the kernel then waits for all processors before it goes on, and what would go
+ * out through the empty bridge meanwhile would be lost. */
 static void
 fill_to_uplink(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
 {
-    lodge_link_state_add_addresses(net->netlink, change->state, uplink);
     lodge_link_state_add_neighbours(net->netlink, change->state, uplink);
-    lodge_link_set_master(net->netlink, change->uplink, uplink, 0);
     lodge_link_state_replace_routes(net->netlink, change->state, uplink);
     if (bridge != 0) {
         lodge_link_state_delete_addresses(net->netlink, change->state, bridge);
     }
+    lodge_link_set_master(net->netlink, change->uplink, uplink, 0);
 }
 
 static gboolean
@@ -136,12 +174,14 @@ lodge_bridge_reverse(LodgeNet *net, const LodgeBridgeChange *change, GError **er
         return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "%s is gone",
                                uplink == 0 ? change->uplink : change->bridge);
     }
+    /* What fails does not keep the rest from being tried: it is the way out. */
+    gboolean fine = add_addresses(net, change, change->to_bridge ? uplink : bridge, error);
     if (!change->to_bridge) {
         fill_to_bridge(net, change, uplink, bridge);
-        return lodge_netlink_send(net->netlink, error);
+        return send_at_once(net, fine ? error : NULL) && fine;
     }
     fill_to_uplink(net, change, uplink, bridge);
-    gboolean fine = lodge_netlink_send(net->netlink, error);
+    fine = send_at_once(net, fine ? error : NULL) && fine;
     lodge_bridge_remove(net, change->bridge);
     return fine;
 }
@@ -154,13 +194,18 @@ lodge_bridge_carry_out(LodgeNet *net, const LodgeBridgeChange *change, GError **
             return FALSE;
         }
         copy_settings(change->uplink, change->bridge);
-        fill_to_bridge(net, change, lodge_link_index(change->uplink),
-                       lodge_link_index(change->bridge));
-    } else {
-        fill_to_uplink(net, change, lodge_link_index(change->uplink),
-                       lodge_link_index(change->bridge));
     }
-    return lodge_netlink_send(net->netlink, error);
+    int uplink = lodge_link_index(change->uplink);
+    int bridge = lodge_link_index(change->bridge);
+    if (!add_addresses(net, change, change->to_bridge ? bridge : uplink, error)) {
+        return FALSE;
+    }
+    if (change->to_bridge) {
+        fill_to_bridge(net, change, uplink, bridge);
+    } else {
+        fill_to_uplink(net, change, uplink, bridge);
+    }
+    return send_at_once(net, error);
 }
 
 char **
@@ -175,6 +220,9 @@ lodge_bridge_describe(const LodgeBridgeChange *change, GError **error)
     if (change->to_bridge) {
         LodgeBridgeSpec spec = {.name = change->bridge, .up = TRUE};
         lodge_link_add_bridge(unsent, &spec);
+    }
+    lodge_link_state_add_addresses(unsent, change->state, uplink);
+    if (change->to_bridge) {
         fill_to_bridge(&dry, change, uplink, 1); /* it has no number yet, and none is said */
     } else {
         fill_to_uplink(&dry, change, uplink, lodge_link_index(change->bridge));

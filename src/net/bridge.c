@@ -1,12 +1,12 @@
 /* Theory of operation: moving the host's addresses to a bridge, and back.
  *
  * What the link has is captured and written to .bridge.json; the watchdog is started, and has said
- * that it watches, before anything changes. Then the bridge is made with the uplink's MAC, up; then
- * one batch of netlink messages, sent by one system call, so that at no moment the host is without
+ * that it watches, before anything changes. Then the bridge is made with the uplink's MAC, up, and
+ * gets the addresses, IPv6 without duplicate detection; when the kernel has made them work, one
+ * batch of netlink messages is sent by one system call, so that at no moment the host is without
  * its address, route or neighbours:
  *
- *   addresses on the bridge (IPv6 without duplicate detection), neighbours, uplink becomes a port,
- *   routes replaced, addresses off the uplink
+ *   neighbours to the bridge, uplink becomes a port, routes replaced, addresses off the uplink
  *
  * A batch is no transaction: each acknowledgement is looked at, and on the first failure the
  * reverse batch is sent, made of the same captured messages. Undoing is that reverse batch too. Who
@@ -56,11 +56,17 @@ lodge_bridge_watchdog_path(const LodgeStore *store)
     return folder_path(store, ".bridge.lock");
 }
 
+char *
+lodge_bridge_command_path(const LodgeStore *store)
+{
+    return folder_path(store, ".bridge.command.lock");
+}
+
 /* One command at a time: what one has begun must not look like what a killed one left. */
 static int
 lock_commands(const LodgeStore *store, gint64 timeout_ms, GError **error)
 {
-    g_autofree char *path = folder_path(store, ".bridge.command.lock");
+    g_autofree char *path = lodge_bridge_command_path(store);
     g_autofree char *folder = g_path_get_dirname(path);
     return lodge_dir_make(folder, 0755, error) ? lodge_lock_take_within(path, timeout_ms, error)
                                                : -1;
@@ -209,7 +215,7 @@ recover(LodgeNet *net)
 void
 lodge_bridge_recover(LodgeNet *net)
 {
-    g_autofree char *lock_path = folder_path(net->store, ".bridge.command.lock");
+    g_autofree char *lock_path = lodge_bridge_command_path(net->store);
     if (!g_file_test(lock_path, G_FILE_TEST_EXISTS)) {
         return; /* nothing was ever begun since the host started */
     }

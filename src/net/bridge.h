@@ -64,8 +64,10 @@ gboolean lodge_bridge_undo(LodgeNet *net, GError **error);
  * calls it first. Never waits. */
 void lodge_bridge_recover(LodgeNet *net);
 
-/* <run>/networks/.bridge.json, and the lock that the watchdog holds. */
+/* <run>/networks/.bridge.json, the lock that the watchdog holds, and the one that commands hold
+ * while they are at work. */
 char *lodge_bridge_pending_path(const LodgeStore *store);
 char *lodge_bridge_watchdog_path(const LodgeStore *store);
+char *lodge_bridge_command_path(const LodgeStore *store);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeBridgePlan, lodge_bridge_plan_free)

@@ -325,6 +325,49 @@ lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *stat
     }
 }
 
+typedef struct {
+    const LodgeLinkState *state;
+    int index;
+    guint found;
+} Search;
+
+static void
+take_local(struct nlmsghdr *message, gpointer data)
+{
+    Search *search = data;
+    struct rtmsg *head = nlmsg_data(message);
+    struct nlattr *target = nlmsg_find_attr(message, sizeof *head, RTA_DST);
+    struct nlattr *link = nlmsg_find_attr(message, sizeof *head, RTA_OIF);
+    if (message->nlmsg_type != RTM_NEWROUTE || head->rtm_type != RTN_LOCAL || target == NULL ||
+        link == NULL || (int)nla_get_u32(link) != search->index) {
+        return;
+    }
+    for (guint i = 0; i < search->state->addresses->len; i++) {
+        GBytes *body = search->state->addresses->pdata[i];
+        const struct ifaddrmsg *address = g_bytes_get_data(body, NULL);
+        struct nlattr *local = attribute(body, sizeof *address, IFA_LOCAL);
+        local = local != NULL ? local : attribute(body, sizeof *address, IFA_ADDRESS);
+        if (address->ifa_family == AF_INET6 && local != NULL && nla_len(target) == nla_len(local) &&
+            memcmp(nla_data(target), nla_data(local), (gsize)nla_len(local)) == 0) {
+            search->found++;
+        }
+    }
+}
+
+gboolean
+lodge_link_state_is_at_work(LodgeNetlink *netlink, const LodgeLinkState *state, int index)
+{
+    Search search = {state, index, 0};
+    guint wanted = 0;
+    for (guint i = 0; i < state->addresses->len; i++) {
+        const struct ifaddrmsg *head = g_bytes_get_data(state->addresses->pdata[i], NULL);
+        wanted += head->ifa_family == AF_INET6;
+    }
+    return wanted == 0 ||
+           (lodge_netlink_dump(netlink, RTM_GETROUTE, AF_INET6, take_local, &search, NULL) &&
+            search.found >= wanted);
+}
+
 void
 lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index)
 {

@@ -32,6 +32,9 @@ LodgeLinkState *lodge_link_state_from_json(const json_t *value, GError **error);
 /* Add messages to the batch that give all of it to link @index. IPv6 addresses skip duplicate
  * detection: they are not new on the segment. */
 void lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
+/* Are all IPv6 addresses at work on link @index? The kernel adds the route by which an address is
+ * the host's own later, in a worker. */
+gboolean lodge_link_state_is_at_work(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
 void lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *state,
                                        int index);
 void lodge_link_state_add_neighbours(LodgeNetlink *netlink, const LodgeLinkState *state, int index);

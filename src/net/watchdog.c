@@ -11,6 +11,8 @@
 
 enum {
     PENDING_LIMIT_BYTES = 16 << 20,
+    COMMAND_TIMEOUT_MS = 40000,
+    LOOK_AGAIN_MS = 20,
 };
 
 /* No signal short of SIGKILL ends the process: SIGTERM only makes it look whether there is still
@@ -34,6 +36,24 @@ is_waiting(const char *pending_path, gint64 deadline)
 {
     g_autoptr(json_t) pending = lodge_json_read(pending_path, PENDING_LIMIT_BYTES, NULL);
     return pending != NULL && lodge_json_int(pending, "deadline", 0) == deadline;
+}
+
+/* A command that is still at work, making the change or confirming it, is let finish, for a while:
+ * two who move the same addresses at once would leave neither's work. -1 is as good as a lock then.
+ */
+static int
+await_command(const LodgeStore *store, const char *pending_path, gint64 deadline)
+{
+    g_autofree char *path = lodge_bridge_command_path(store);
+    gint64 patience = lodge_deadline_in(COMMAND_TIMEOUT_MS);
+    while (is_waiting(pending_path, deadline) && !lodge_deadline_passed(patience)) {
+        int lock = lodge_lock_take(path, NULL);
+        if (lock >= 0) {
+            return lock;
+        }
+        lodge_wait_for(LOOK_AGAIN_MS, NULL);
+    }
+    return -1;
 }
 
 gboolean
@@ -63,6 +83,8 @@ lodge_watch_bridge(const LodgeStore *store, int *report_fd, GError **error)
             return TRUE;
         }
     }
+    lodge_autofd command = await_command(store, pending_path, deadline);
+    (void)command;
     if (!is_waiting(pending_path, deadline)) {
         return TRUE;
     }

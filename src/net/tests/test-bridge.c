@@ -196,13 +196,12 @@ assert_moved(void)
                      " awk '{print $3}') = $(ip -br link show eth0 | awk '{print $3}')"));
 }
 
-/* More than a link that nobody touched loses meanwhile. The conversion is one system call, and none
- * is lost; when it is undone the kernel takes some tens of milliseconds to take the bridge apart.
- * Both are many times that where eight processes want each processor, and still far from the second
- * or more that duplicate address detection, or a bridge's forward delay, costs. */
+/* More than a link that nobody touched loses meanwhile. None is lost, and at most one when it is
+ * undone, also where ten programs want each processor; but a machine that lets nobody go first (see
+ * send_at_once) may take the time slice of another for it. Duplicate address detection, or a
+ * bridge's forward delay, costs a second or more. */
 enum {
-    MOST_LOST = 5,
-    MOST_LOST_UNDOING = 300,
+    MOST_LOST = 50,
 };
 
 static void
@@ -251,8 +250,8 @@ test_undone(Fixture *fixture, gconstpointer data)
     await_watchdog(fixture);
     Lost lost = end_pings(pings, "bridged and undone");
     netns_assert_unchanged(fixture->before);
-    g_assert_cmpuint(lost.ipv4, <=, lost.control + MOST_LOST_UNDOING);
-    g_assert_cmpuint(lost.ipv6, <=, lost.control + MOST_LOST_UNDOING);
+    g_assert_cmpuint(lost.ipv4, <=, lost.control + MOST_LOST);
+    g_assert_cmpuint(lost.ipv6, <=, lost.control + MOST_LOST);
     g_free(netns_run(NULL, "! ls -A $LODGE_DIR/run/networks | grep json"));
 }
 
