@@ -212,10 +212,10 @@ AgentLinkNext
 agent_link_next(AgentLink *link, AgentFrame *out_frame)
 {
     gsize held = link->input->len - link->start;
-    const guint8 *header = link->input->data + link->start;
     if ((!link->is_greeted && !link->expects_hello) || held < HEADER_BYTES) {
         return AGENT_LINK_NOTHING;
     }
+    const guint8 *header = link->input->data + link->start;
     AgentFrame frame = {header[0], header + HEADER_BYTES, header_length(header)};
     if (frame.length > FRAME_LIMIT) {
         gboolean was_greeted = link->is_greeted;
