@@ -198,7 +198,7 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean pause
         return NULL;
     }
     lodge_plan_find_host(store, guest, &plan->ssh_host, &plan->ssh_port);
-    g_autofree char *firmware_vars = g_build_filename(folder, "nvram.qcow2", NULL);
+    g_autofree char *firmware_vars = absolute(folder, guest->variables);
     g_autofree char *seed_text = existing(folder, "seed.txt");
     g_autofree char *seed_disk = existing(folder, "seed.iso");
     LodgeMachine machine = {

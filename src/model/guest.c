@@ -90,6 +90,10 @@ static const LodgeKey guest_keys[] = {
      .help = "Boot this kernel directly instead of the disk's boot loader."},
     {"initrd", LODGE_TYPE_PATH, GUEST(initrd), .help = "The initial RAM disk that goes with it."},
     {"kernel-arguments", LODGE_TYPE_TEXT, GUEST(kernel_arguments), .help = "Its command line."},
+    {"variables", LODGE_TYPE_PATH, GUEST(variables), "nvram.qcow2",
+     .help = "The file of its UEFI variables, in the guest's folder. `lodge snapshot` changes it."},
+    {"snapshot", LODGE_TYPE_NAME, GUEST(snapshot),
+     .help = "The snapshot that its disks stand on. `lodge snapshot` changes it."},
 };
 
 static const LodgeKey disk_keys[] = {

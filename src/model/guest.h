@@ -141,6 +141,8 @@ typedef struct {
     char *kernel;
     char *initrd;
     char *kernel_arguments;
+    char *variables; /* UEFI's, a file in the guest's folder */
+    char *snapshot;  /* that its disks stand on; NULL: none */
     LodgeLimits limits;
     GPtrArray *disks;  /* LodgeDisk * */
     GPtrArray *cdroms; /* LodgeCdrom * */

@@ -8,3 +8,4 @@
 #include "model/network.h"
 #include "model/prefix.h"
 #include "model/schema.h"
+#include "model/snapshot.h"

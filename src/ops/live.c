@@ -337,6 +337,7 @@ static const struct {
     {"guest", "start-delay", apply_nothing},
     {"guest", "on-crash", apply_nothing}, /* the keeper reads it when the guest ends */
     {"guest", "agent", apply_nothing},
+    {"guest", "snapshot", apply_nothing},
     {"guest", "cpus", apply_cpus, TRUE},
     {"guest", "memory", apply_memory},
     {"limits", "cpu", apply_group},

@@ -1,0 +1,27 @@
+/* Snapshots on disk: a folder each, <guest>/snapshots/NAME. */
+#pragma once
+
+#include <glib.h>
+
+#include "model/snapshot.h"
+#include "store/store.h"
+
+/* <guest>/snapshots/NAME[/FILE]. Free with g_free. */
+char *lodge_store_snapshot_path(const LodgeStore *store, const char *guest, const char *name,
+                                const char *file);
+
+/* Names in order; none is an empty list. Free with g_strfreev. */
+char **lodge_store_snapshots(const LodgeStore *store, const char *guest, GError **error);
+
+/* Read one. NOT_FOUND, with a suggestion; INVALID. */
+LodgeSnapshot *lodge_store_snapshot(const LodgeStore *store, const char *guest, const char *name,
+                                    GError **error);
+
+/* All of a guest's, sorted by name: an array of LodgeSnapshot * that frees them. INVALID if one
+ * can't be read. */
+GPtrArray *lodge_store_all_snapshots(const LodgeStore *store, const char *guest, GError **error);
+
+/* Write its snapshot.conf, at one stroke, into the folder @folder_name of <guest>/snapshots. */
+gboolean lodge_store_snapshot_write(const LodgeStore *store, const char *guest,
+                                    const char *folder_name, const LodgeSnapshot *snapshot,
+                                    GError **error);
