@@ -3,6 +3,7 @@
 
 #include "base/detached.h"
 #include "base/error.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/file.h"
 #include "base/json.h"
