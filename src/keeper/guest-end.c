@@ -84,7 +84,8 @@ keeper_on_qemu_end(gint fd, GIOCondition condition, gpointer data)
     inside_end(keeper->inside);
     keeper_enter(keeper, wanted ? LODGE_STATE_STOPPED : LODGE_STATE_CRASHED,
                  wanted ? "stopped" : "crashed", reason);
-    if (!wanted && keeper->on_crash == LODGE_CRASH_RESTART && may_restart(keeper)) {
+    if (!wanted && !keeper->incoming && keeper->on_crash == LODGE_CRASH_RESTART &&
+        may_restart(keeper)) {
         g_autoptr(GError) error = NULL;
         if (keeper_begin(keeper, KEEPER_START, &error)) {
             keeper_watch(keeper);

@@ -79,6 +79,12 @@ on_chardevs(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer d
 }
 
 /* Without waiting: an adopted QEMU may be stopped, or busy for long. */
+void
+keeper_ask_ports(Keeper *keeper)
+{
+    lodge_qmp_send(keeper->qmp, "query-chardev", NULL, -1, on_chardevs, keeper, NULL);
+}
+
 gboolean
 keeper_connect_events(Keeper *keeper, GError **error)
 {
@@ -155,6 +161,11 @@ on_event(Keeper *keeper, const json_t *event)
         }
     } else if (g_str_equal(name, "RESUME")) {
         keeper_enter(keeper, LODGE_STATE_RUNNING, "resumed", NULL);
+        if (keeper->incoming) {
+            /* Its agent's port was opened in another life: no event tells. */
+            keeper->incoming = FALSE;
+            keeper_ask_ports(keeper);
+        }
     } else if (g_str_equal(name, "RESET")) {
         lodge_event_append(keeper->store, keeper->name, "reset", NULL);
     } else if (g_str_equal(name, "POWERDOWN") && keeper->state != LODGE_STATE_STOPPING) {

@@ -41,6 +41,7 @@ struct Keeper {
     guint ssh_port;
     char *ssh_host; /* NULL: 127.0.0.1 */
     gint64 started_ms;
+    gboolean incoming;         /* it has not run yet: it waits for its memory, or has just got it */
     gboolean ended_by_request; /* a SHUTDOWN event that is not a panic's came */
     gint64 restarts[KEEPER_RESTARTS_AT_MOST];
     guint restart_count;
@@ -79,6 +80,9 @@ gboolean keeper_connect_events(Keeper *keeper, GError **error);
 /* The same for a QEMU that may hang: it takes only so many connections, and earlier keepers' may
  * fill its queue. Then it is watched over all the same, by its process, and tried again. */
 gboolean keeper_connect_patiently(Keeper *keeper, GError **error);
+
+/* Ask whether the guest's agent has its port open: it may have been while nobody listened. */
+void keeper_ask_ports(Keeper *keeper);
 
 /* Have the main loop look at the events connection; again when what it waits for has changed. */
 void keeper_watch_qmp(Keeper *keeper);

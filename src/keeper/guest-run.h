@@ -13,9 +13,10 @@ Keeper *keeper_new(LodgeStore *store, const char *guest, int report_fd, GError *
 void keeper_free(Keeper *keeper);
 
 typedef enum {
-    KEEPER_START,        /* or adopt, if QEMU runs already */
-    KEEPER_START_PAUSED, /* the same, without running the guest's CPUs */
-    KEEPER_ADOPT,        /* and start nothing: NOT_FOUND if QEMU has ended meanwhile */
+    KEEPER_START,          /* or adopt, if QEMU runs already */
+    KEEPER_START_PAUSED,   /* the same, without running the guest's CPUs */
+    KEEPER_START_INCOMING, /* paused, and waiting for its memory */
+    KEEPER_ADOPT,          /* and start nothing: NOT_FOUND if QEMU has ended meanwhile */
 } KeeperTask;
 
 /* Start the guest's QEMU, or adopt the one that runs. On failure the reason is published too. */

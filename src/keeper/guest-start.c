@@ -132,8 +132,32 @@ record_definition(const Keeper *keeper)
     }
 }
 
+/* A guest that starts cold waits for nobody's memory any more. */
+static void
+forget_loading(const Keeper *keeper)
+{
+    g_autofree char *path = lodge_store_guest_path(keeper->store, keeper->name,
+                                                   "snapshots/.loading");
+    unlink(path);
+}
+
+static LodgeBegin
+begin_of(KeeperTask task)
+{
+    switch (task) {
+    case KEEPER_START_PAUSED:
+        return LODGE_BEGIN_PAUSED;
+    case KEEPER_START_INCOMING:
+        return LODGE_BEGIN_INCOMING;
+    case KEEPER_START:
+    case KEEPER_ADOPT:
+        break;
+    }
+    return LODGE_BEGIN_RUNNING;
+}
+
 static gboolean
-start(Keeper *keeper, gboolean paused, GError **error)
+start(Keeper *keeper, LodgeBegin begin, GError **error)
 {
     g_autoptr(LodgeGuest) guest = lodge_store_guest(keeper->store, keeper->name, error);
     if (guest == NULL) {
@@ -141,9 +165,13 @@ start(Keeper *keeper, gboolean paused, GError **error)
     }
     keeper_read_policy(keeper, guest);
     watch_begin(keeper->watch, guest);
+    keeper->incoming = begin == LODGE_BEGIN_INCOMING;
+    if (!keeper->incoming) {
+        forget_loading(keeper);
+    }
     g_autoptr(json_t) boot_order = boot_once_take(keeper->store, guest);
     lodge_fd_clear(&keeper->port_reservation);
-    g_autoptr(LodgePlan) plan = lodge_plan_make(keeper->store, guest, paused, error);
+    g_autoptr(LodgePlan) plan = lodge_plan_make(keeper->store, guest, begin, error);
     if (plan == NULL) {
         return FALSE;
     }
@@ -162,10 +190,13 @@ start(Keeper *keeper, gboolean paused, GError **error)
         return FALSE;
     }
     boot_once_restore(keeper->qmp, g_steal_pointer(&boot_order));
-    usb_plug_all(keeper->qmp, keeper->store, guest);
+    if (!keeper->incoming) {
+        usb_plug_all(keeper->qmp, keeper->store, guest);
+    }
     record_definition(keeper);
     inside_begin(keeper->inside, NULL);
-    keeper_enter(keeper, paused ? LODGE_STATE_PAUSED : LODGE_STATE_RUNNING, "started", NULL);
+    keeper_enter(keeper, begin != LODGE_BEGIN_RUNNING ? LODGE_STATE_PAUSED : LODGE_STATE_RUNNING,
+                 "started", NULL);
     return TRUE;
 }
 
@@ -231,8 +262,7 @@ keeper_begin(Keeper *keeper, KeeperTask task, GError **error)
         g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;
     }
-    gboolean fine = adopts ? adopt(keeper, &problem)
-                           : start(keeper, task == KEEPER_START_PAUSED, &problem);
+    gboolean fine = adopts ? adopt(keeper, &problem) : start(keeper, begin_of(task), &problem);
     if (!fine) {
         if (!adopts) {
             keeper_tidy_up(keeper);

@@ -7,8 +7,9 @@
 
 typedef enum {
     LODGE_KEEPER_START = 0,
-    LODGE_KEEPER_PAUSED = 1 << 0, /* start QEMU without running the guest's CPUs */
-    LODGE_KEEPER_ADOPT = 1 << 1,  /* QEMU runs already; take over from a keeper that died */
+    LODGE_KEEPER_PAUSED = 1 << 0,   /* start QEMU without running the guest's CPUs */
+    LODGE_KEEPER_INCOMING = 1 << 2, /* QEMU waits for its guest's memory; with PAUSED */
+    LODGE_KEEPER_ADOPT = 1 << 1,    /* QEMU runs already; take over from a keeper that died */
 } LodgeKeeperFlags;
 
 /* Start a keeper, by systemd where it manages this host, else detached; return when QEMU's monitor

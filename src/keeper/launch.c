@@ -47,6 +47,9 @@ start_detached(const char *guest, LodgeKeeperFlags flags, GError **error)
     if (flags & LODGE_KEEPER_PAUSED) {
         g_ptr_array_add(argv, (gpointer) "--paused");
     }
+    if (flags & LODGE_KEEPER_INCOMING) {
+        g_ptr_array_add(argv, (gpointer) "--incoming");
+    }
     if (flags & LODGE_KEEPER_ADOPT) {
         g_ptr_array_add(argv, (gpointer) "--adopt");
     }

@@ -44,11 +44,14 @@ main(int argc, char **argv)
 {
     int report_fd = -1;
     gboolean paused = FALSE;
+    gboolean incoming = FALSE;
     gboolean adopt = FALSE;
     const GOptionEntry entries[] = {
         {"report-fd", 0, 0, G_OPTION_ARG_INT, &report_fd, "Say there how starting went", "FD"},
         {"paused", 0, 0, G_OPTION_ARG_NONE, &paused, "Start without running the guest's CPUs",
          NULL},
+        {"incoming", 0, 0, G_OPTION_ARG_NONE, &incoming,
+         "Start it to wait for the guest's memory, and without running its CPUs", NULL},
         {"adopt", 0, 0, G_OPTION_ARG_NONE, &adopt, "Take over a QEMU that runs, start none", NULL},
         {NULL},
     };
@@ -68,7 +71,10 @@ main(int argc, char **argv)
     if (store == NULL || !lodge_name_check("guest", argv[1], &error)) {
         return fail(error);
     }
-    KeeperTask task = adopt ? KEEPER_ADOPT : paused ? KEEPER_START_PAUSED : KEEPER_START;
+    KeeperTask task = adopt      ? KEEPER_ADOPT
+                      : incoming ? KEEPER_START_INCOMING
+                      : paused   ? KEEPER_START_PAUSED
+                                 : KEEPER_START;
     g_autoptr(Keeper) keeper = keeper_new(store, argv[1], report_fd, &error);
     if (keeper == NULL || !keeper_begin(keeper, task, &error)) {
         return fail(error);

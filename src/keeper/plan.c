@@ -157,7 +157,7 @@ existing(const char *folder, const char *name)
 }
 
 LodgePlan *
-lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean paused, GError **error)
+lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin begin, GError **error)
 {
     g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
     plan->port_reservation = -1;
@@ -213,7 +213,7 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean pause
         .seed_disk = guest->provision == LODGE_PROVISION_NOCLOUD ? seed_disk : NULL,
         .taps = plan->taps,
         .chains = chains,
-        .paused = paused,
+        .begin = begin,
     };
     plan->command = lodge_qemu_command(guest, &machine, error);
     return plan->command != NULL ? g_steal_pointer(&plan) : NULL;

@@ -19,7 +19,7 @@ typedef struct {
 
 /* Decide on acceleration and ports, walk the disks' chains, find the firmware, and build the
  * command. Errors name what is missing or in the way. */
-LodgePlan *lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, gboolean paused,
+LodgePlan *lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin begin,
                            GError **error);
 /* Where SSH gets into a guest whose first NIC is not on the user-mode network, replacing @host and
  * @port. FALSE: it is, and its port stays. */

@@ -193,8 +193,11 @@ lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine, GError 
         g_free(lodge_command_take_port(command, guest));
     }
     add_monitors(command, machine);
-    if (machine->paused) {
+    if (machine->begin != LODGE_BEGIN_RUNNING) {
         lodge_command_add(command, "-S");
+    }
+    if (machine->begin == LODGE_BEGIN_INCOMING) {
+        lodge_command_option(command, "-incoming", "defer");
     }
     g_ptr_array_add(command->argv, NULL);
     return g_steal_pointer(&command);

@@ -23,6 +23,12 @@ typedef struct {
     int open_fd; /* LODGE_PASS_TAP: borrowed; else -1 */
 } LodgePass;
 
+typedef enum {
+    LODGE_BEGIN_RUNNING,
+    LODGE_BEGIN_PAUSED,   /* the guest's CPUs don't run */
+    LODGE_BEGIN_INCOMING, /* nor have they anything to run: memory comes by `migrate-incoming` */
+} LodgeBegin;
+
 /* A tap for a NIC. */
 typedef struct {
     char *link;
@@ -50,7 +56,7 @@ typedef struct {
     const char *seed_disk;     /* provision=nocloud: the ISO; NULL none */
     const LodgeTap *taps;      /* for each NIC; link NULL: user-mode. NULL: all are */
     GPtrArray *chains;         /* for each disk of the guest, a GPtrArray of LodgeLayer * */
-    gboolean paused;           /* start without running the guest's CPUs */
+    LodgeBegin begin;          /* what QEMU does when it has started */
 } LodgeMachine;
 
 /* Build the command. Pure: touches nothing. UNSUPPORTED if the definition asks for what QEMU can't.

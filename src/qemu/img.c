@@ -293,3 +293,24 @@ lodge_img_resize(const char *path, const char *format, guint64 size_bytes, GErro
     const char *const argv[] = {"qemu-img", "resize", "-q", "-f", format, target, size, NULL};
     return lodge_process_run_argv(argv, 0, NULL, error) || explain(error, "resizing", path);
 }
+
+gboolean
+lodge_img_commit(const char *path, GError **error)
+{
+    g_autofree char *target = absolute(path);
+    const char *const argv[] = {"qemu-img", "commit", "-q", "-d", "-f", "qcow2", target, NULL};
+    return lodge_process_run_argv(argv, 0, NULL, error) || explain(error, "merging", path);
+}
+
+gboolean
+lodge_img_rebase(const char *path, const char *backing, const char *backing_format, GError **error)
+{
+    g_autofree char *target = absolute(path);
+    g_autofree char *folder = g_path_get_dirname(target);
+    g_autofree char *below = absolute(backing);
+    g_autofree char *relative = lodge_path_relative(below, folder);
+    const char *const argv[] = {"qemu-img", "rebase", "-q", "-u",           "-f",   "qcow2",
+                                "-b",       relative, "-F", backing_format, target, NULL};
+    return lodge_process_run_argv(argv, QUICK_TIMEOUT_MS, NULL, error) ||
+           explain(error, "rebasing", path);
+}

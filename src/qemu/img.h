@@ -65,6 +65,15 @@ gboolean lodge_img_check(const char *path, const char *format, GError **error);
 /* Make a disk larger. USAGE if it is larger already: shrinking would cut off what is there. */
 gboolean lodge_img_resize(const char *path, const char *format, guint64 size_bytes, GError **error);
 
+/* Copy what the overlay @path holds into the file it stands on, which grows if it must. The overlay
+ * stays as it is: until it is done, and after, both show the same through it. Can be repeated. */
+gboolean lodge_img_commit(const char *path, GError **error);
+
+/* Have the overlay @path stand on @backing, which holds the same as what it stood on: only its
+ * header is written. The name is relative, as lodge_img_create_overlay() writes it. */
+gboolean lodge_img_rebase(const char *path, const char *backing, const char *backing_format,
+                          GError **error);
+
 /* The format of a foreign file by its first bytes: "qcow2", "vmdk", "vdi", "vhdx" or "vpc"; "raw"
  * where a disk without a format begins with a boot sector. A static string, or NULL: INVALID if it
  * is none of them. Nothing else is ever tried: probing by QEMU would let a raw disk's guest choose
