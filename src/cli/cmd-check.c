@@ -5,16 +5,19 @@
 
 #include "cli/cli.h"
 #include "host/host.h"
+#include "ops/snapshot.h"
 
 enum {
     EXIT_UNSUPPORTED = 6,
 };
 
-static gboolean option_fix;
+static gboolean option_fix, option_repair;
 
 const GOptionEntry lodge_options_check[] = {
     {"fix", 0, 0, G_OPTION_ARG_NONE, &option_fix,
      "Load the kernel modules that are missing and make it last, after asking", NULL},
+    {"repair", 0, 0, G_OPTION_ARG_NONE, &option_repair,
+     "Of guests: put in order what interrupted commands left", NULL},
     {"yes", 'y', 0, G_OPTION_ARG_NONE, &lodge_option_yes, "Don't ask", NULL},
     {NULL},
 };
@@ -63,11 +66,37 @@ fix(const LodgeCli *cli, GError **error)
     return lodge_host_fix_apply(NULL, plan, NULL, NULL, error);
 }
 
+static gboolean
+check_guests(LodgeCli *cli, char **names, GError **error)
+{
+    g_autoptr(json_t) list = json_array();
+    for (gsize i = 0; names[i] != NULL; i++) {
+        gboolean mended = FALSE;
+        if (!lodge_snapshot_check(cli->store, names[i], option_repair, &mended, error)) {
+            return FALSE;
+        }
+        json_array_append_new(list, json_pack("{s:s, s:b}", "name", names[i], "mended", mended));
+        if (!cli->json) {
+            lodge_say(cli, "%s: %s", names[i], mended ? "put in order" : "in order");
+        }
+    }
+    if (cli->json) {
+        lodge_print_json(g_steal_pointer(&list));
+    }
+    return TRUE;
+}
+
 gboolean
 lodge_cmd_check(LodgeCli *cli, int argc, char **argv, GError **error)
 {
-    (void)argc;
-    (void)argv;
+    if (argc > 1) {
+        return check_guests(cli, argv + 1, error);
+    }
+    if (option_repair) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "check --repair: which guest? For example: lodge check web1 "
+                               "--repair");
+    }
     if (option_fix && !fix(cli, error)) {
         return FALSE;
     }

@@ -6,6 +6,7 @@
 #define INSIDE "In a guest"
 #define SCREEN "A guest's screen, keys and insides"
 #define DISKS "Disks and devices"
+#define SNAPSHOTS "Snapshots"
 #define IMAGES "Images"
 #define NETWORKS "Networks"
 #define HOST "This host"
@@ -161,6 +162,40 @@ static const LodgeCommandRow rows[] = {
      "lodge monitor web1 --qmp '{\"execute\": \"query-block\"}'\n"
      "lodge monitor web1 --socket /tmp/web1.qmp # until Ctrl-C",
      lodge_options_monitor, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_monitor},
+    {"snapshot create", SNAPSHOTS, "GUEST [NAME]", "keep what a guest is, to go back to",
+     "Its disks, its definition and its UEFI variables; of a guest that runs its memory too, which "
+     "is "
+     "written while it goes on: it stands still for some milliseconds, and how many is said. The "
+     "disks' present files are written no more; new layers on top of them are. Disks outside of "
+     "the "
+     "guest's folder can't be part of one, unless they are read-only.",
+     "lodge snapshot create web1 before-upgrade\n"
+     "lodge snapshot create db1 nightly --disks-only # no memory, file systems at rest\n"
+     "lodge snapshot create web1 -d 'works'",
+     lodge_options_snapshot_create, 1, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_snapshot_create},
+    {"snapshot list", SNAPSHOTS, "GUEST", "show a guest's snapshots as a tree", NULL,
+     "lodge snapshot list web1\nlodge snapshot list web1 --json", NULL, 1, 1, LODGE_WORD_GUEST,
+     FALSE, lodge_cmd_snapshot_list},
+    {"snapshot show", SNAPSHOTS, "GUEST NAME", "show all about one", NULL,
+     "lodge snapshot show web1 before-upgrade", NULL, 2, 2, LODGE_WORD_GUEST, FALSE,
+     lodge_cmd_snapshot_show},
+    {"snapshot restore", SNAPSHOTS, "GUEST NAME", "make a guest what it was",
+     "With its memory, if the snapshot has it: the guest goes on where it was. What the guest is "
+     "now "
+     "is lost, unless a snapshot keeps it; the snapshot itself stays.",
+     "lodge snapshot restore web1 before-upgrade\n"
+     "lodge snapshot restore web1 before-upgrade --cold --yes # its disks only",
+     lodge_options_snapshot_restore, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_snapshot_restore},
+    {"snapshot delete", SNAPSHOTS, "GUEST NAME…", "forget what a guest was",
+     "The guest and its other snapshots stay as they are. Layers that nobody needs any more are "
+     "removed or merged, while the guest runs too.",
+     "lodge snapshot delete web1 before-upgrade --yes", lodge_options_yes, 2, -1, LODGE_WORD_GUEST,
+     FALSE, lodge_cmd_snapshot_delete},
+    {"snapshot diff", SNAPSHOTS, "GUEST NAME [NAME]", "show what became different since",
+     "Keys of the definition, and how much was written to each disk, as far as its layers can "
+     "tell.",
+     "lodge snapshot diff web1 before-upgrade\nlodge snapshot diff web1 monday tuesday", NULL, 2, 3,
+     LODGE_WORD_GUEST, FALSE, lodge_cmd_snapshot_diff},
     {"disk list", DISKS, "[GUEST]", "show guests' disks", NULL,
      "lodge disk list\nlodge disk list web1 --json", NULL, 0, 1, LODGE_WORD_GUEST, FALSE,
      lodge_cmd_disk_list},
@@ -326,11 +361,14 @@ static const LodgeCommandRow rows[] = {
      "kept until the host restarts.",
      "lodge events\nlodge events web1 --since 10m\nlodge events --follow --json # an object a line",
      lodge_options_events, 0, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_events},
-    {"check", HOST, "", "find out what this box can do for guests, and how fast",
+    {"check", HOST, "[GUEST…]", "find out what this box can do for guests, and how fast",
      "Runs a guest of a few instructions on /dev/kvm and counts, rather than believing flags. Exit "
-     "status 0: guests can run, if need be emulated; 6: they can't.",
+     "status 0: guests can run, if need be emulated; 6: they can't. With guests named: are their "
+     "disks "
+     "and snapshots in order?",
+     "lodge check web1 --repair # finish or undo what an interrupted command left\n"
      "lodge check\nlodge check --fix # load what is missing, and make it last\nlodge check --json",
-     lodge_options_check, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_check},
+     lodge_options_check, 0, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_check},
     {"host ksm", HOST, "[on|off|auto|status]", "keep equal pages of guests once, to save memory",
      "`auto` merges while two guests or more run and memory gets scarce; a keeper sees to it. "
      "Pages "

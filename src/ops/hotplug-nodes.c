@@ -196,3 +196,107 @@ hotplug_drop_disk(const Hotplug *hotplug, const char *disk, GError **error)
     lodge_qmp_run(hotplug->qmp, hotplug->deadline, NULL, "object-del", "{s:s}", "id", thread);
     return TRUE;
 }
+
+int
+hotplug_disk_number(const Hotplug *hotplug, const char *disk, GError **error)
+{
+    g_autofree char *node = hotplug_disk_node(hotplug, disk, error);
+    int number = node != NULL ? number_of(node, 'd') : -1;
+    if (node != NULL && number < 0) {
+        lodge_error_set(error, LODGE_ERROR_FAILED, "disk %s has a node %s", disk, node);
+    }
+    return number;
+}
+
+/* Where a layer is, by its name: "d0-s2" above "d0-s1" above "d0" above "d0-1" above "d0-2". */
+static int
+rank(const char *name)
+{
+    const char *dash = strchr(name, '-');
+    if (dash == NULL) {
+        return 0;
+    }
+    return dash[1] == 's' ? (int)g_ascii_strtoll(dash + 2, NULL, 10)
+                          : -(int)g_ascii_strtoll(dash + 1, NULL, 10);
+}
+
+static int
+compare_ranks(gconstpointer a, gconstpointer b)
+{
+    return rank(*(const char *const *)b) - rank(*(const char *const *)a);
+}
+
+static GPtrArray *
+list_layers(const Hotplug *hotplug, guint number, GError **error)
+{
+    gsize i = 0;
+    const json_t *node = NULL;
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(json_t) nodes = list_nodes(hotplug, error);
+    if (nodes == NULL) {
+        return NULL;
+    }
+    json_array_foreach (nodes, i, node) {
+        const char *name = lodge_json_string(node, "node-name", "");
+        if (number_of(name, 'd') == (int)number && !g_str_has_suffix(name, "-file") &&
+            !g_str_has_suffix(name, "-limit")) {
+            g_ptr_array_add(names, g_strdup(name));
+        }
+    }
+    g_ptr_array_sort(names, compare_ranks);
+    return g_steal_pointer(&names);
+}
+
+int
+hotplug_node_set(const Hotplug *hotplug, const char *name)
+{
+    gsize i = 0;
+    int set = -1;
+    const json_t *node = NULL;
+    g_autoptr(json_t) nodes = list_nodes(hotplug, NULL);
+    json_array_foreach (nodes, i, node) {
+        if (g_str_equal(lodge_json_string(node, "node-name", ""), name) &&
+            sscanf(lodge_json_string(node, "file", ""), "/dev/fdset/%d", &set) == 1) {
+            return set;
+        }
+    }
+    return -1;
+}
+
+gboolean
+hotplug_drop_file(const Hotplug *hotplug, const char *file, int set, GError **error)
+{
+    if (!lodge_qmp_run(hotplug->qmp, hotplug->deadline, error, "blockdev-del", "{s:s}", "node-name",
+                       file)) {
+        return FALSE;
+    }
+    if (set >= 0) {
+        g_autofree char *path = g_strdup_printf("/dev/fdset/%d", set);
+        forget_set(hotplug, path);
+    }
+    return TRUE;
+}
+
+gboolean
+hotplug_drop_layer(const Hotplug *hotplug, const char *node, GError **error)
+{
+    g_autofree char *own = g_strconcat(node, "-file", NULL);
+    g_autofree char *writable = g_strconcat(node, "-w-file", NULL);
+    int writable_set = hotplug_node_set(hotplug, writable);
+    const char *file = writable_set >= 0 ? writable : own;
+    int set = hotplug_node_set(hotplug, file);
+    return lodge_qmp_run(hotplug->qmp, hotplug->deadline, error, "blockdev-del", "{s:s}",
+                         "node-name", node) &&
+           hotplug_drop_file(hotplug, file, set, error);
+}
+
+GPtrArray *
+hotplug_disk_layers(const Hotplug *hotplug, guint number, GError **error)
+{
+    g_autoptr(GPtrArray) names = list_layers(hotplug, number, error);
+    for (guint i = 0; names != NULL && i < names->len; i++) {
+        /* QEMU deletes no node that is used. */
+        hotplug_drop_layer(hotplug, names->pdata[i], NULL);
+    }
+    return names != NULL ? list_layers(hotplug, number, error) : NULL;
+}

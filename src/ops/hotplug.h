@@ -31,6 +31,22 @@ gboolean hotplug_drop_disk(const Hotplug *hotplug, const char *disk, GError **er
  */
 char *hotplug_disk_node(const Hotplug *hotplug, const char *disk, GError **error);
 
+/* The number N of the nodes of @disk. -1 on error. */
+int hotplug_disk_number(const Hotplug *hotplug, const char *disk, GError **error);
+
+/* The format nodes of disk N as they stand on each other, the top first: char * that it frees.
+ * Those that QEMU does not use, because a command was killed, are dropped before. */
+GPtrArray *hotplug_disk_layers(const Hotplug *hotplug, guint number, GError **error);
+
+/* The descriptor set that the file node @node was opened by; -1: by none. */
+int hotplug_node_set(const Hotplug *hotplug, const char *node);
+
+/* Delete a file node, and the descriptor set @set that it was opened by (-1: none). */
+gboolean hotplug_drop_file(const Hotplug *hotplug, const char *file, int set, GError **error);
+
+/* Delete one format node with its file and descriptors; no other must stand on it. */
+gboolean hotplug_drop_layer(const Hotplug *hotplug, const char *node, GError **error);
+
 /* Where on @bus something can be plugged: its name ("port5", "scsi.0"), free with g_free. Makes a
  * SCSI controller if there is none. BUSY if all places are taken. */
 char *hotplug_find_place(const Hotplug *hotplug, LodgeBus bus, GError **error);

@@ -85,24 +85,29 @@ merge(Mark *marks, guint count, guint layer, guint into)
     }
 }
 
-/* The next thing to do, if there is any. */
+static gboolean
+may_go(const GPtrArray *layers, const Mark *marks, guint index)
+{
+    const Layer *layer = layers->pdata[index];
+    return !marks[index].gone && !marks[index].named && layer->given_up && layer->outside == NULL;
+}
+
+/* The next thing to do, if there is any: removals first, for they may save a merge. */
 static gboolean
 next_step(const GPtrArray *layers, Mark *marks, LayerStep *out_step)
 {
+    guint above = 0;
     for (guint i = 0; i < layers->len; i++) {
-        const Layer *layer = layers->pdata[i];
-        if (marks[i].gone || marks[i].named || !layer->given_up || layer->outside != NULL) {
-            continue;
-        }
-        guint above = 0;
-        guint count = count_above(marks, layers->len, i, &above);
-        if (count == 0) {
+        if (may_go(layers, marks, i) && count_above(marks, layers->len, i, &above) == 0) {
             *out_step = (LayerStep){LAYER_REMOVE, i, 0};
             marks[i].gone = TRUE;
             return TRUE;
         }
+    }
+    for (guint i = 0; i < layers->len; i++) {
         /* What another guest stands on must keep its name. */
-        if (count == 1 && ((const Layer *)layers->pdata[above])->outside == NULL) {
+        if (may_go(layers, marks, i) && count_above(marks, layers->len, i, &above) == 1 &&
+            ((const Layer *)layers->pdata[above])->outside == NULL) {
             *out_step = (LayerStep){LAYER_MERGE, above, i};
             merge(marks, layers->len, above, i);
             return TRUE;

@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "keeper/keeper.h"
 #include "keeper/group.h"
+#include "ops/snapshot-mend.h"
 
 enum {
     QUIT_TIMEOUT_MS = 3000,
@@ -33,7 +34,27 @@ begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **err
     if (!session->state->has_qemu && !session->state->has_keeper) {
         lodge_limits_remove(store, name); /* of a keeper that was killed */
     }
+    /* What can't be mended now need not keep this verb from its work: the definition names whole
+     * disks at any time. Verbs that build on it try again, and say why. */
+    if (snapshot_needs_mending(store, name) && snapshot_mend(session, NULL) &&
+        !session_refresh(session, error)) {
+        return NULL;
+    }
     return g_steal_pointer(&session);
+}
+
+gboolean
+session_refresh(Session *session, GError **error)
+{
+    LodgeGuest *guest = lodge_store_guest(session->store, session->guest->name, error);
+    if (guest == NULL) {
+        return FALSE;
+    }
+    lodge_guest_state_free(session->state);
+    session->state = lodge_store_state(session->store, guest->name);
+    lodge_guest_free(session->guest);
+    session->guest = guest;
+    return TRUE;
 }
 
 Session *

@@ -22,6 +22,9 @@ Session *session_begin_any(const LodgeStore *store, const char *name, const char
                            GError **error);
 void session_end(Session *session);
 
+/* Read definition and state anew, after something changed them. */
+gboolean session_refresh(Session *session, GError **error);
+
 /* Connect to the monitor that belongs to whoever holds the job lock. BUSY if no QEMU runs, TIMEOUT
  * with the mend if it does not answer; neither names the guest before what it says. */
 LodgeQmp *session_monitor(const Session *session, gint64 timeout_ms, GError **error);
@@ -31,6 +34,10 @@ LodgeQmp *session_monitor(const Session *session, gint64 timeout_ms, GError **er
  * knows. It says nothing of that moment, so it is looked for; one that is hung is not waited for
  * long. */
 gboolean session_let_keeper(const Session *session, gboolean *out_starts, GError **error);
+
+/* Wait until the keeper has published @wanted, so that who looks next sees it. One that is hung is
+ * not waited for long: the command itself is done. */
+void session_await_state(const Session *session, LodgeState wanted);
 
 /* Start QEMU if none runs: checks the host's memory, starts the keeper. */
 gboolean session_start(const Session *session, gboolean paused, LodgeProgress *progress,

@@ -184,12 +184,18 @@ open_keeper(const LodgeStore *store, const char *name)
     return lodge_lock_open_holder(path, NULL);
 }
 
-/* Wait until the keeper has published @wanted, so that who looks next sees it. One that is hung is
- * not waited for long: the command itself is done. One that was just killed may have seemed to be
- * there when the verb began: without another the state would stay unknown. */
-static void
-await_state(const LodgeStore *store, const char *name, LodgeState wanted, int watch_fd)
+/* A keeper that was just killed may have seemed to be there when the verb began: without another
+ * the state would stay unknown. */
+void
+session_await_state(const Session *session, LodgeState wanted)
 {
+    const LodgeStore *store = session->store;
+    const char *name = session->guest->name;
+    g_autofree char *folder = lodge_store_run_path(store, name, NULL);
+    lodge_autofd watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (watch_fd < 0 || inotify_add_watch(watch_fd, folder, IN_MOVED_TO) < 0) {
+        return;
+    }
     gint64 deadline = lodge_deadline_in(PUBLISH_TIMEOUT_MS);
     lodge_autofd keeper_fd = open_keeper(store, name);
     gboolean ensured = FALSE;
@@ -227,11 +233,6 @@ tell_monitor(const LodgeStore *store, const char *name, LodgeState wanted, GErro
     if (session == NULL) {
         return FALSE;
     }
-    g_autofree char *folder = lodge_store_run_path(store, name, NULL);
-    lodge_autofd watch_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    if (watch_fd < 0 || inotify_add_watch(watch_fd, folder, IN_MOVED_TO) < 0) {
-        return lodge_error_errno(error, errno, "Watching %s", folder);
-    }
     gint64 deadline = lodge_deadline_in(MONITOR_TIMEOUT_MS);
     if (!session->state->has_qemu) {
         return session_refuse_state(session, error);
@@ -240,7 +241,7 @@ tell_monitor(const LodgeStore *store, const char *name, LodgeState wanted, GErro
     if (qmp == NULL || !lodge_qmp_run(qmp, deadline, error, pauses ? "stop" : "cont", NULL)) {
         return lodge_error_prefix(error, "guest %s", name);
     }
-    await_state(store, name, wanted, watch_fd);
+    session_await_state(session, wanted);
     return TRUE;
 }
 

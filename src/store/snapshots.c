@@ -26,17 +26,25 @@ lodge_store_snapshots(const LodgeStore *store, const char *guest, GError **error
 }
 
 LodgeSnapshot *
-lodge_store_snapshot(const LodgeStore *store, const char *guest, const char *name, GError **error)
+lodge_store_snapshot_in(const LodgeStore *store, const char *guest, const char *folder_name,
+                        const char *name, GError **error)
 {
     gsize length = 0;
+    g_autofree char *path = lodge_store_snapshot_path(store, guest, folder_name, "snapshot.conf");
+    g_autofree char *text = lodge_file_read(path, CONF_LIMIT_BYTES, &length, error);
+    return text != NULL ? lodge_snapshot_parse(name, text, length, error) : NULL;
+}
+
+LodgeSnapshot *
+lodge_store_snapshot(const LodgeStore *store, const char *guest, const char *name, GError **error)
+{
     g_autoptr(GError) problem = NULL;
     if (!lodge_name_check("snapshot", name, error)) {
         return NULL;
     }
-    g_autofree char *path = lodge_store_snapshot_path(store, guest, name, "snapshot.conf");
-    g_autofree char *text = lodge_file_read(path, CONF_LIMIT_BYTES, &length, &problem);
-    if (text != NULL) {
-        return lodge_snapshot_parse(name, text, length, error);
+    LodgeSnapshot *snapshot = lodge_store_snapshot_in(store, guest, name, name, &problem);
+    if (snapshot != NULL) {
+        return snapshot;
     }
     if (!g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_NOT_FOUND)) {
         g_propagate_error(error, g_steal_pointer(&problem));

@@ -17,6 +17,10 @@ char **lodge_store_snapshots(const LodgeStore *store, const char *guest, GError 
 LodgeSnapshot *lodge_store_snapshot(const LodgeStore *store, const char *guest, const char *name,
                                     GError **error);
 
+/* Read the snapshot.conf in the folder @folder_name of <guest>/snapshots as that of @name. */
+LodgeSnapshot *lodge_store_snapshot_in(const LodgeStore *store, const char *guest,
+                                       const char *folder_name, const char *name, GError **error);
+
 /* All of a guest's, sorted by name: an array of LodgeSnapshot * that frees them. INVALID if one
  * can't be read. */
 GPtrArray *lodge_store_all_snapshots(const LodgeStore *store, const char *guest, GError **error);

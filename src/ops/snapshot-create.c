@@ -1,0 +1,331 @@
+/* Theory of operation: one write of the definition makes a snapshot.
+ *
+ *   snapshots/.new-NAME/   is made: the definition as it was, UEFI variables, who is parent
+ *   layers/DISK-N.qcow2    are written down as given up, then made, on top of the present ones
+ *   guest.conf             names them, and the snapshot: what was on top is written no more
+ *   (QEMU turns to them, if the guest runs)
+ *   snapshots/NAME/        gets its name
+ *
+ * The definition comes before QEMU: an empty layer on top of one that is still written shows the
+ * same, while the reverse would lose what QEMU wrote last. A command that dies in between leaves
+ * .new-NAME; the next one undoes what it stands for (snapshot_mend), which merges what is too much.
+ */
+#include "config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "ops/merge.h"
+#include "ops/snapshot-mend.h"
+#include "ops/snapshot-private.h"
+#include "qmp/guest-agent.h"
+#include "store/snapshots.h"
+
+enum {
+    MONITOR_TIMEOUT_MS = 10000,
+    AGENT_TIMEOUT_MS = 10000,
+};
+
+typedef struct {
+    const Session *session;
+    const LodgeSnapshotWish *wish;
+    LodgeProgress *progress;
+    LodgeSnapshot *snapshot;
+    GPtrArray *fresh;
+    char *staging; /* the folder's name, ".new-NAME" */
+} Creation;
+
+static char *
+staging_path(const Creation *creation, const char *file)
+{
+    return lodge_store_snapshot_path(creation->session->store, creation->session->guest->name,
+                                     creation->staging, file);
+}
+
+static gboolean
+write_conf(const Creation *creation, GError **error)
+{
+    return lodge_store_snapshot_write(creation->session->store, creation->session->guest->name,
+                                      creation->staging, creation->snapshot, error);
+}
+
+/* The definition as it was: of a running guest, what its QEMU has taken. */
+static gboolean
+keep_definition(const Creation *creation, GError **error)
+{
+    const Session *session = creation->session;
+    const char *guest = session->guest->name;
+    g_autofree char *path = staging_path(creation, SNAPSHOT_DEFINITION);
+    g_autofree char *text = NULL;
+    g_autoptr(GKeyFile) file = lodge_store_guest_file(session->store, guest, &text, error);
+    if (file == NULL) {
+        return FALSE;
+    }
+    g_autoptr(GKeyFile) started = session->state->has_qemu
+                                      ? lodge_store_guest_started(session->store, guest)
+                                      : NULL;
+    g_autofree char *taken = started != NULL ? g_key_file_to_data(started, NULL, NULL) : NULL;
+    const char *kept = taken != NULL ? taken : text;
+    return lodge_file_write(path, kept, strlen(kept), 0600, LODGE_WRITE_DEFAULT, error);
+}
+
+/* QEMU has written what it holds when the guest stands still; a stopped guest's are at rest. */
+static gboolean
+keep_variables(const Creation *creation, GError **error)
+{
+    const LodgeGuest *guest = creation->session->guest;
+    if (guest->firmware != LODGE_FIRMWARE_UEFI) {
+        return TRUE;
+    }
+    g_autofree char *to = staging_path(creation, SNAPSHOT_VARIABLES);
+    g_autofree char *from = lodge_store_guest_path(creation->session->store, guest->name,
+                                                   guest->variables);
+    creation->snapshot->variables = g_strdup(SNAPSHOT_VARIABLES);
+    return snapshot_copy_file(from, to, error);
+}
+
+static gboolean
+prepare(Creation *creation, GError **error)
+{
+    g_autofree char *folder = staging_path(creation, NULL);
+    lodge_progress_stage(creation->progress, "new layers are made");
+    if (!lodge_dir_make(folder, 0755, error)) {
+        return FALSE;
+    }
+    lodge_fault("create-begun");
+    if (!keep_definition(creation, error) ||
+        !fresh_layers_make(creation->session, creation->fresh, NULL, error)) {
+        return FALSE;
+    }
+    return write_conf(creation, error);
+}
+
+/* From here on the definition, and with it the next start, has the new layers on top. */
+static gboolean
+name_layers(const Creation *creation, GError **error)
+{
+    lodge_fault("create-prepared");
+    gboolean fine = fresh_layers_store(creation->session, creation->fresh, creation->snapshot->name,
+                                       error);
+    lodge_fault("create-named");
+    return fine;
+}
+
+/* --- A guest that runs ------------------------------------------------------------------------ */
+
+/* Have the guest's file systems at rest, if its agent can: the connection keeps them so. */
+static LodgeGuestAgent *
+freeze(const Creation *creation)
+{
+    const Session *session = creation->session;
+    g_autofree char *path = lodge_store_run_path(session->store, session->guest->name,
+                                                 "agent.sock");
+    gint64 deadline = lodge_deadline_in(AGENT_TIMEOUT_MS);
+    g_autoptr(LodgeGuestAgent)
+        agent = session->state->agent ? lodge_guest_agent_connect(path, deadline, NULL) : NULL;
+    g_autoptr(GError) problem = NULL;
+    if (agent != NULL && lodge_guest_agent_freeze(agent, deadline, NULL, &problem)) {
+        return g_steal_pointer(&agent);
+    }
+    if (agent != NULL) {
+        lodge_guest_agent_thaw(agent, lodge_deadline_in(AGENT_TIMEOUT_MS), NULL, NULL);
+    }
+    lodge_progress_stage(creation->progress, "file systems are not at rest: %s",
+                         problem != NULL ? problem->message : "no agent answers");
+    return NULL;
+}
+
+static gboolean
+stop_cpus(LiveSnapshot *live, GError **error)
+{
+    return !live->was_running ||
+           lodge_qmp_run(live->hotplug.qmp, live->hotplug.deadline, error, "stop", NULL);
+}
+
+/* UEFI's variables are written by QEMU when it stops; so for them the guest must stand still. */
+static gboolean
+take_disks(const Creation *creation, LiveSnapshot *live, GError **error)
+{
+    lodge_fault("create-stopped");
+    if (!keep_variables(creation, error) || !write_conf(creation, error) ||
+        !name_layers(creation, error) || !live_snapshot_switch(live, error)) {
+        return FALSE;
+    }
+    lodge_fault("create-switched");
+    return TRUE;
+}
+
+static gboolean
+take_with_memory(const Creation *creation, LiveSnapshot *live, GError **error)
+{
+    g_autofree char *path = staging_path(creation, SNAPSHOT_MEMORY);
+    lodge_progress_stage(creation->progress, "memory is written");
+    return live_snapshot_write_memory(live, path, error) && take_disks(creation, live, error) &&
+           live_snapshot_finish_memory(live, error) && live_snapshot_resume(live, error);
+}
+
+static gboolean
+take_disks_only(const Creation *creation, LiveSnapshot *live, GError **error)
+{
+    lodge_progress_stage(creation->progress, "file systems come to rest");
+    g_autoptr(LodgeGuestAgent) agent = freeze(creation);
+    creation->snapshot->kind = agent != NULL ? LODGE_SNAPSHOT_FROZEN : LODGE_SNAPSHOT_PLUG;
+    gboolean fine = stop_cpus(live, error) && take_disks(creation, live, error);
+    fine = live_snapshot_resume(live, fine ? error : NULL) && fine;
+    if (agent != NULL &&
+        !lodge_guest_agent_thaw(agent, lodge_deadline_in(AGENT_TIMEOUT_MS), NULL, NULL)) {
+        lodge_progress_stage(creation->progress, "the agent did not say that file systems go on");
+    }
+    return fine;
+}
+
+/* The file's content before its name: a snapshot that is there is whole. */
+static gboolean
+sync_memory(const Creation *creation, GError **error)
+{
+    struct stat info;
+    g_autofree char *path = staging_path(creation, SNAPSHOT_MEMORY);
+    lodge_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fdatasync(fd) < 0 || fstat(fd, &info) < 0) {
+        return lodge_error_errno(error, errno, "%s", path);
+    }
+    creation->snapshot->memory_bytes = (guint64)info.st_size;
+    return TRUE;
+}
+
+static gboolean
+take_running(const Creation *creation, GError **error)
+{
+    const Session *session = creation->session;
+    gboolean with_memory = !creation->wish->disks_only;
+    LodgeSnapshot *snapshot = creation->snapshot;
+    g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
+    g_auto(LiveSnapshot) live = {0};
+    if (qmp == NULL || !live_snapshot_begin(&live, session, qmp, with_memory, error)) {
+        return FALSE;
+    }
+    snapshot->kind = with_memory ? LODGE_SNAPSHOT_RUNNING : LODGE_SNAPSHOT_PLUG;
+    snapshot->paused = !live.was_running;
+    snapshot->qemu = live_snapshot_qemu(qmp);
+    snapshot->kvm = session->state->is_kvm;
+    if (!prepare((Creation *)creation, error) ||
+        !live_snapshot_add_layers(&live, creation->fresh, error) ||
+        !(with_memory ? take_with_memory(creation, &live, error)
+                      : take_disks_only(creation, &live, error))) {
+        return FALSE;
+    }
+    if (live.stopped_us != 0 && live.resumed_us > live.stopped_us) {
+        snapshot->pause_ms = (guint)((live.resumed_us - live.stopped_us + 999) / 1000);
+    }
+    lodge_fault("create-resumed");
+    lodge_progress_stage(creation->progress, "it is put on disk");
+    return !with_memory || sync_memory(creation, error);
+}
+
+static gboolean
+take_stopped(const Creation *creation, GError **error)
+{
+    creation->snapshot->kind = LODGE_SNAPSHOT_STOPPED;
+    return prepare((Creation *)creation, error) && keep_variables(creation, error) &&
+           write_conf(creation, error) && name_layers(creation, error);
+}
+
+/* --- Both ------------------------------------------------------------------------------------- */
+
+static gboolean
+check_wish(const Session *session, const char *name, GError **error)
+{
+    g_autofree char *path = lodge_store_snapshot_path(session->store, session->guest->name, name,
+                                                      NULL);
+    if (!lodge_name_check("snapshot", name, error)) {
+        return FALSE;
+    }
+    if (g_file_test(path, G_FILE_TEST_EXISTS)) {
+        return lodge_error_set(error, LODGE_ERROR_EXISTS, "it has a snapshot %s already", name);
+    }
+    /* Written at most: all of its memory. */
+    guint64 needed = session->state->has_qemu ? session->guest->memory_bytes : 0;
+    guint64 there = lodge_file_system_free(path);
+    if (there != 0 && needed > there) {
+        g_autofree char *wanted = lodge_size_human(needed);
+        g_autofree char *free_there = lodge_size_human(there);
+        return lodge_error_set(error, LODGE_ERROR_FAILED,
+                               "its memory may take %s of disk space, and %s are free (free some, "
+                               "or take --disks-only)",
+                               wanted, free_there);
+    }
+    return TRUE;
+}
+
+static gboolean
+publish(const Creation *creation, GError **error)
+{
+    const Session *session = creation->session;
+    g_autofree char *staging = staging_path(creation, NULL);
+    g_autofree char *final = lodge_store_snapshot_path(session->store, session->guest->name,
+                                                       creation->snapshot->name, NULL);
+    if (!write_conf(creation, error)) {
+        return FALSE;
+    }
+    lodge_fault("create-whole");
+    if (rename(staging, final) < 0) {
+        return lodge_error_errno(error, errno, "%s", final);
+    }
+    lodge_fault("create-published");
+    lodge_event_append(session->store, session->guest->name, "snapshot-created",
+                       json_pack("{s:s}", "snapshot", creation->snapshot->name));
+    return TRUE;
+}
+
+static LodgeSnapshot *
+describe(const Session *session, const LodgeSnapshotWish *wish, const char *name)
+{
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    LodgeSnapshot *snapshot = lodge_snapshot_new(name);
+    snapshot->made = g_date_time_format_iso8601(now);
+    snapshot->description = g_strdup(wish->description);
+    snapshot->parent = g_strdup(session->guest->snapshot);
+    return snapshot;
+}
+
+LodgeSnapshot *
+lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
+                      LodgeProgress *progress, GError **error)
+{
+    g_autoptr(Session) session = session_begin(store, wish->guest, "snapshot create", error);
+    if (session == NULL) {
+        return NULL;
+    }
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    g_autofree char *name = wish->name != NULL ? g_strdup(wish->name)
+                                               : g_date_time_format(now, "%Y%m%d-%H%M%S");
+    g_autoptr(LodgeSnapshot) snapshot = describe(session, wish, name);
+    g_autoptr(GPtrArray) fresh = check_wish(session, name, error)
+                                     ? fresh_layers_plan(store, session->guest, error)
+                                     : NULL;
+    g_autofree char *staging = g_strconcat(".new-", name, NULL);
+    for (guint i = 0; fresh != NULL && i < fresh->len; i++) {
+        const FreshLayer *layer = fresh->pdata[i];
+        lodge_snapshot_add_disk(snapshot, layer->disk->name, layer->below, layer->below_format);
+    }
+    const Creation creation = {session,  wish,  lodge_job_progress(session->job, progress),
+                               snapshot, fresh, staging};
+    gboolean fine = fresh != NULL &&
+                    (session->state->has_qemu ? take_running(&creation, error)
+                                              : take_stopped(&creation, error)) &&
+                    publish(&creation, error);
+    if (!fine) {
+        lodge_error_prefix(error, "guest %s: snapshot %s", wish->guest, name);
+        lodge_interrupt_forget();
+        session_refresh(session, NULL);
+        snapshot_mend(session, NULL);
+        return NULL;
+    }
+    merge_given_up(session, NULL, NULL);
+    return g_steal_pointer(&snapshot);
+}
