@@ -152,7 +152,9 @@ def test_the_keeper_dies_before_qemu_has_greeted(lodge, switches, verb):
     env = fake(switches, "qemu-system-x86_64",
                f'case "$1" in -name) exec sleep 600 ;; esac\nexec {real} "$@"')
     process = lodge.begin(verb, "g", env=env)
-    wait_until(lambda: lodge.state("g") == "starting" and lodge.qemu("g"), what="QEMU")
+    lock = lodge.run_path("g", "qemu.lock")
+    wait_until(lambda: lodge.state("g") == "starting" and lock.exists() and lock.read_text(),
+               what="QEMU, whose lock is there a moment before its id is in it")
     kill(lodge.keeper("g"))
     result = lodge.end(process)
     assert result.status == 1 and "lodge-keeper was killed" in result.message, result
