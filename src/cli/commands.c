@@ -105,7 +105,8 @@ static const LodgeCommandRow rows[] = {
      "target if that is a folder, else as the target. Each file appears when it is whole, so one "
      "that "
      "is left half-way leaves none half. - is standard input or output. Where the guest has QEMU's "
-     "agent only, single files of up to 64 MiB are copied.",
+     "agent only, single files of up to 64 MiB are copied, and a copy into the guest that is left "
+     "half-way leaves half a file.",
      "lodge cp site web1:/srv\nlodge cp web1:/var/log/syslog .\n"
      "tar -c site | lodge cp - web1:/tmp/site.tar\nlodge cp web1:/etc/passwd - | wc -l",
      NULL, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_cp},
