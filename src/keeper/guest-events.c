@@ -58,7 +58,8 @@ on_status(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer dat
     }
     gboolean runs = lodge_json_bool(result, "running", FALSE);
     LodgeState state = runs ? LODGE_STATE_RUNNING : LODGE_STATE_PAUSED;
-    if (state != keeper->state) {
+    /* One that was asked to stop runs until it has. */
+    if (state != keeper->state && !(runs && keeper->state == LODGE_STATE_STOPPING)) {
         keeper->state = state;
         keeper_publish(keeper);
     }
