@@ -142,7 +142,7 @@ def bring(lodge, name, state, env=None):
     if state == "paused":
         lodge("pause", name)
     elif state == "stopping":
-        lodge("stop", name, "--timeout", "100ms", status=FAILED)
+        lodge("monitor", name, "--qmp", "system_powerdown")  # as `stop` does, however busy the host
     elif state == "crashed":
         os.kill(lodge.qemu(name), signal.SIGKILL)
     elif state == "hung":
@@ -207,7 +207,8 @@ def judge(lodge, state, name, result, cell):
     try:
         wait_until(lambda: state_now(lodge, name) == after, 20)
     except AssertionError:
-        return f"wanted state {after}, not {state_now(lodge, name)}\n{result}"
+        return (f"wanted state {after}, not {state_now(lodge, name)}, after "
+                f"{lodge.event_words(name)}\n{result}")
     return None
 
 
