@@ -27,6 +27,7 @@ struct Keeper {
     LodgeOnCrash on_crash;
     pid_t qemu_pid;
     int qemu_pid_fd;
+    int hangup_fd;
     gboolean is_child; /* else it was adopted, and its exit status is its own affair */
     guint exit_source;
     LodgeQmp *qmp;

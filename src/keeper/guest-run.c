@@ -17,6 +17,9 @@
 #include "keeper/guest-run.h"
 
 #include <glib-unix.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include "keeper/guest-private.h"
 #include "keeper/plan.h"
@@ -74,6 +77,18 @@ keeper_report(Keeper *keeper, const GError *error)
     lodge_detached_report(&keeper->report_fd, error);
 }
 
+/* A descriptor that tells of SIGHUP, from now on: g_unix_signal_add() would start a thread for it.
+ */
+static int
+take_hangups(void)
+{
+    sigset_t hangup;
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    sigprocmask(SIG_BLOCK, &hangup, NULL);
+    return signalfd(-1, &hangup, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
 Keeper *
 keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
 {
@@ -85,6 +100,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     keeper->report_fd = report_fd;
     keeper->port_reservation = -1;
     keeper->qemu_pid_fd = -1;
+    keeper->hangup_fd = take_hangups();
     keeper->keeper_lock = -1;
     g_autofree char *lock_path = keeper_run_path(keeper, "keeper.lock");
     if (!lodge_dir_make(keeper->run_folder, 0755, error)) {
@@ -118,6 +134,7 @@ keeper_free(Keeper *keeper)
     lodge_fd_clear(&keeper->report_fd);
     lodge_fd_clear(&keeper->qemu_pid_fd);
     lodge_fd_clear(&keeper->port_reservation);
+    lodge_fd_clear(&keeper->hangup_fd);
     g_clear_pointer(&keeper->loop, g_main_loop_unref);
     g_free(keeper->run_folder);
     g_free(keeper->reason);
@@ -148,9 +165,13 @@ on_console_look(gpointer data)
 
 /* SIGHUP: the definition changed under the running guest. */
 static gboolean
-on_reread(gpointer data)
+on_hangup(gint fd, GIOCondition condition, gpointer data)
 {
+    (void)condition;
     Keeper *keeper = data;
+    struct signalfd_siginfo signals;
+    while (read(fd, &signals, sizeof signals) > 0) {
+    }
     g_autoptr(LodgeGuest) guest = lodge_store_guest(keeper->store, keeper->name, NULL);
     if (guest != NULL &&
         lodge_plan_find_host(keeper->store, guest, &keeper->ssh_host, &keeper->ssh_port)) {
@@ -162,7 +183,7 @@ on_reread(gpointer data)
 void
 keeper_run(Keeper *keeper)
 {
-    g_unix_signal_add(SIGHUP, on_reread, keeper);
+    g_unix_fd_add(keeper->hangup_fd, G_IO_IN, on_hangup, keeper);
     keeper_watch(keeper);
     g_timeout_add_seconds(CONSOLE_LOOK_S, on_console_look, keeper);
     g_main_loop_run(keeper->loop);

@@ -8,7 +8,7 @@
 #include "ops/session.h"
 
 enum {
-    QEMU_TIMEOUT_MS = 1000,
+    QEMU_TIMEOUT_MS = 3000,
 };
 
 static json_t *

@@ -8,7 +8,7 @@
 #include "ops/set.h"
 
 enum {
-    QEMU_TIMEOUT_MS = 1000,
+    QEMU_TIMEOUT_MS = 5000, /* one whose CPU time is limited is slow to answer */
 };
 
 gboolean
