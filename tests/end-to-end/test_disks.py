@@ -114,12 +114,18 @@ def boot_disc(path, words):
     path.write_bytes(b"".join(sectors))
 
 
+def wait_disk(store, guest):
+    """A guest takes a moment to notice what is plugged in; a command in it may be quicker."""
+    wait_for(lambda: "vdb" in store.sh(guest, "ls /dev").split(), "vdb")
+
+
 def test_disk_life(store, tiny):
     """create, the guest sees it; resize, it sees that; detach, it is gone; nothing stays in QEMU."""
     before = store.qmp(tiny, "query-fdsets")
     conf = store.guest(tiny, "guest.conf")
     conf.write_text("# my own words\n" + conf.read_text())
     assert store.json("disk", "create", tiny, "data", "--size", "1G")["outcome"] == "live"
+    wait_disk(store, tiny)
     assert store.sh(tiny, "cat /sys/class/block/vdb/size").strip() == str(1 << 21)
     store("disk", "resize", tiny, "data", "+1G")
     wait_for(lambda: store.sh(tiny, "cat /sys/class/block/vdb/size").strip() == str(1 << 22), "2 GiB")
@@ -133,6 +139,7 @@ def test_disk_life(store, tiny):
     assert store.qmp(tiny, "query-fdsets") == before
     assert not [n for n in store.qmp(tiny, "query-named-block-nodes") if n["node-name"].startswith("d1")]
     store("disk", "attach", tiny, store.guest(tiny, "data.qcow2"))
+    wait_disk(store, tiny)
     assert store.sh(tiny, "head -c 4 /dev/vdb") == "kept"
     assert "file=data.qcow2" in conf.read_text() and "# my own words" in conf.read_text()
     store("disk", "detach", tiny, "data", "--delete")
@@ -160,6 +167,7 @@ def test_disk_by_nbd(store, tiny, tmp_path):
                     f"--port={port}", "--format=raw", "--export-name=a", image], check=True)
     try:
         store("disk", "attach", tiny, f"nbd://127.0.0.1:{port}/a", "--name", "far")
+        wait_disk(store, tiny)
         assert store.sh(tiny, "head -c 8 /dev/vdb") == "far away"
         assert "far" in store("disk", "list", tiny)
         store("disk", "detach", tiny, "far")
