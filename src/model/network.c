@@ -15,6 +15,7 @@ enum {
     IPV6_GUEST_COUNT = 0xf000,
     LEAST_SUBNET_LENGTH = 8,
     MOST_SUBNET_LENGTH = 30,
+    MOST_POOL_LENGTH = 28,
     SUBNET_SIZE = 4, /* each=30 */
     SUBNET_GUEST_NUMBER = 2,
     LEAST_ROUTED_LENGTH = 22, /* so many subnets of four dnsmasq is told of */
@@ -41,7 +42,8 @@ static const LodgeKey network_keys[] = {
     {"subnet", LODGE_TYPE_PREFIX4, NETWORK(subnet),
      .help =
          "The guests' IPv4 addresses, like 10.77.0.0/24. Chosen by `lodge network create` so that "
-         "it overlaps nothing."},
+         "it overlaps nothing. With nat64=yes guests have them only on their way through the "
+         "host."},
     {"prefix", LODGE_TYPE_PREFIX6, NETWORK(prefix),
      .help = "The guests' IPv6 addresses, a /64. `lodge network create` makes a unique local one."},
     {"ip", LODGE_TYPE_CHOICE, NETWORK(ip), "dual", "dual|4|6",
@@ -72,7 +74,8 @@ static const LodgeKey network_keys[] = {
      .help = "With ip=6: lets guests reach IPv4 by NAT64 and DNS64 (needs tayga and unbound)."},
     {"nat64-prefix", LODGE_TYPE_PREFIX6, NETWORK(nat64_prefix),
      .help = "The /96 that IPv4 appears in. The well-known 64:ff9b::/96 can't reach private IPv4 "
-             "addresses, so one of the network's own is the default."},
+             "addresses, nor those for documentation, so one of the network's own is the "
+             "default."},
     {"pxe-root", LODGE_TYPE_PATH, NETWORK(pxe_root),
      .help = "A folder that is served by TFTP, for network boot."},
     {"pxe-file", LODGE_TYPE_PATH, NETWORK(pxe_file),
@@ -224,22 +227,67 @@ lodge_network_add_prefixes(const LodgeNetwork *network, GPtrArray *prefixes)
     if (lodge_network_prefix(network, &prefix)) {
         g_ptr_array_add(prefixes, lodge_owned_prefix_new(&prefix, owner));
     }
+    if (lodge_network_nat64_pool(network, &prefix)) {
+        g_ptr_array_add(prefixes, lodge_owned_prefix_new(&prefix, owner));
+        prefix = lodge_network_nat64_prefix(network);
+        g_ptr_array_add(prefixes, lodge_owned_prefix_new(&prefix, owner));
+    }
 }
 
-/* The network's prefix with subnet id 6464 and "64" behind: fd77:1:2:6464:64::/96. */
+/* Of a unique local prefix the subnet 6464 is taken, with the network's own subnet behind:
+ * fd77:1:2:1::/64 has fd77:1:2:6464:64:1::/96. Where others give out the subnets, as of a global
+ * prefix, it is one of those that anybody may use for this (RFC 8215). */
+static LodgePrefix
+own_nat64_prefix(const LodgeNetwork *network)
+{
+    LodgePrefix prefix = {.family = AF_INET6};
+    lodge_network_prefix(network, &prefix);
+    if ((prefix.bytes[0] & 0xfe) == 0xfc) {
+        memcpy(prefix.bytes + 10, prefix.bytes + 6, 2);
+        memcpy(prefix.bytes + 6, "\x64\x64\0\x64", 4);
+    } else {
+        guint hash = g_str_hash(network->name);
+        prefix = (LodgePrefix){AF_INET6, {0, 0x64, 0xff, 0x9b, 0, 1, 0x64, 0x64, 0, 0x64}, 96};
+        prefix.bytes[10] = (guint8)(hash >> 8);
+        prefix.bytes[11] = (guint8)hash;
+    }
+    prefix.length = 96;
+    return prefix;
+}
+
 LodgePrefix
 lodge_network_nat64_prefix(const LodgeNetwork *network)
 {
-    LodgePrefix prefix = {.family = AF_INET6};
-    if (network->nat64_prefix != NULL && lodge_prefix_parse(network->nat64_prefix, &prefix, NULL)) {
-        return prefix;
-    }
-    lodge_network_prefix(network, &prefix);
-    prefix.bytes[6] = 0x64;
-    prefix.bytes[7] = 0x64;
-    prefix.bytes[9] = 0x64;
-    prefix.length = 96;
-    return prefix;
+    LodgePrefix prefix;
+    return network->nat64_prefix != NULL && lodge_prefix_parse(network->nat64_prefix, &prefix, NULL)
+               ? prefix
+               : own_nat64_prefix(network);
+}
+
+LodgePrefix
+lodge_network_nat64_address(const LodgeNetwork *network, const LodgePrefix *address)
+{
+    LodgePrefix shown = lodge_network_nat64_prefix(network);
+    memcpy(shown.bytes + 12, address->bytes, 4);
+    shown.length = 128;
+    return shown;
+}
+
+LodgePrefix
+lodge_network_nat64_router(const LodgeNetwork *network)
+{
+    LodgePrefix router = own_nat64_prefix(network);
+    router.bytes[9] = 0;
+    router.bytes[15] = 1;
+    router.length = 128;
+    return router;
+}
+
+gboolean
+lodge_network_nat64_pool(const LodgeNetwork *network, LodgePrefix *out_pool)
+{
+    return network->nat64 && network->subnet != NULL &&
+           lodge_prefix_parse(network->subnet, out_pool, NULL);
 }
 
 static gboolean
@@ -319,6 +367,13 @@ check_nat64(const LodgeNetwork *network, GError **error)
     if (network->nat64_prefix != NULL && lodge_prefix_parse(network->nat64_prefix, &prefix, NULL) &&
         prefix.length != 96) {
         return lodge_error_set(error, LODGE_ERROR_INVALID, "nat64-prefix must be a /96");
+    }
+    if (!lodge_network_nat64_pool(network, &prefix) || prefix.length > MOST_POOL_LENGTH) {
+        return lodge_error_set(
+            error, LODGE_ERROR_INVALID,
+            "nat64=yes needs subnet=, of at least a /%d: the IPv4 addresses that "
+            "guests have on their way through the host",
+            MOST_POOL_LENGTH);
     }
     return TRUE;
 }

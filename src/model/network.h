@@ -86,8 +86,14 @@ LodgePrefix lodge_network_gateway(const LodgePrefix *prefix);
 /* All prefixes, as owned by "network NAME", appended to @prefixes. */
 void lodge_network_add_prefixes(const LodgeNetwork *network, GPtrArray *prefixes);
 
-/* Where IPv6-only guests find the IPv4 world: nat64-prefix, or 64:ff9b:1:… that Lodge chooses. */
+/* Where IPv6-only guests find the IPv4 world: nat64-prefix, or a /96 beside the network's prefix if
+ * that is unique local, else one of 64:ff9b:1::/48. The second is where it shows @address, an IPv4
+ * one; the third the translator's own address, which is in none of these. */
 LodgePrefix lodge_network_nat64_prefix(const LodgeNetwork *network);
+LodgePrefix lodge_network_nat64_address(const LodgeNetwork *network, const LodgePrefix *address);
+LodgePrefix lodge_network_nat64_router(const LodgeNetwork *network);
+/* With nat64=yes: the IPv4 addresses that guests have on the way, between translator and host. */
+gboolean lodge_network_nat64_pool(const LodgeNetwork *network, LodgePrefix *out_pool);
 
 /* What a guest's NIC was given. Empty where the network has no such family. */
 typedef struct {

@@ -2,6 +2,7 @@
 
 #include "base/base.h"
 #include "net/link.h"
+#include "net/nat64.h"
 #include "net/net-private.h"
 
 /* What the host and the other networks have. */
@@ -22,8 +23,19 @@ taken_prefixes(LodgeNet *net, const char *name, const char *bridge, GError **err
             lodge_network_add_prefixes(other, taken);
         }
     }
-    return lodge_link_host_prefixes(net->netlink, bridge, taken, error) ? g_steal_pointer(&taken)
-                                                                        : NULL;
+    guint others = taken->len;
+    if (!lodge_link_host_prefixes(net->netlink, bridge, taken, error)) {
+        return NULL;
+    }
+    /* The network's own translator, if it is up. */
+    g_autofree char *translator = lodge_nat64_link(name);
+    for (guint i = taken->len; i > others; i--) {
+        const LodgeOwnedPrefix *owned = taken->pdata[i - 1];
+        if (g_str_equal(owned->owner, translator)) {
+            g_ptr_array_remove_index(taken, i - 1);
+        }
+    }
+    return g_steal_pointer(&taken);
 }
 
 gboolean
@@ -71,7 +83,8 @@ lodge_net_choose_prefixes(LodgeNet *net, const char *name, GKeyFile *file, GErro
     if (!g_str_equal(mode, "nat") && (!g_str_equal(mode, "isolated") || g_str_equal(host, "no"))) {
         return TRUE;
     }
-    if (subnet == NULL && !g_str_equal(ip, "6")) {
+    g_autofree char *nat64 = value_of(file, "nat64", "no");
+    if (subnet == NULL && (!g_str_equal(ip, "6") || g_str_equal(nat64, "yes"))) {
         /* 10.77.0.0/24, and on from there. */
         if (!lodge_prefix_choose(&pool, 24, 13 << 8, taken, &chosen)) {
             return lodge_error_set(error, LODGE_ERROR_BUSY,

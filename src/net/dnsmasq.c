@@ -67,8 +67,8 @@ add_dns(GString *text, const LodgeNetwork *network, const LodgeDnsmasqFiles *fil
     g_string_append(text, "bogus-priv\ndomain-needed\n");
     if (network->mode == LODGE_NETWORK_ISOLATED) {
         g_string_append(text, "no-resolv\n");
-    } else if (files->nat64_dns_port != 0) {
-        g_string_append_printf(text, "no-resolv\nserver=127.0.0.1#%d\n", files->nat64_dns_port);
+    } else if (files->nat64_server != NULL) {
+        g_string_append_printf(text, "no-resolv\nserver=%s\n", files->nat64_server);
     } else if (network->dns != NULL && *network->dns != '\0') {
         g_string_append(text, "no-resolv\n");
         g_auto(GStrv) servers = g_strsplit(network->dns, " ", -1);

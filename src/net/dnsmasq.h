@@ -13,7 +13,7 @@ typedef struct {
     const char *hosts_folder;        /* of reservations: a file a NIC, read when it appears */
     const char *names_folder;        /* of names, likewise */
     const char *const *host_servers; /* the DNS servers that the host asks, for mode routed */
-    int nat64_dns_port;              /* of the DNS64 server on 127.0.0.1; 0: none */
+    const char *nat64_server;        /* the DNS64 server, "127.64.1.2#5364"; NULL: none */
 } LodgeDnsmasqFiles;
 
 /* Its configuration file. Free with g_free. */

@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "net/nat64.h"
 
 enum {
     LEAST_BURST_BYTES = 256 << 10,
@@ -110,6 +111,8 @@ static const char inet_table[] =
     "    set nets4 { type ipv4_addr; flags interval; }\n"
     "    set nets6 { type ipv6_addr; flags interval; }\n"
     "    set isolated { type ifname; }\n"
+    "    set translators { type ifname; }\n"
+    "    set translated { type ifname . ifname; }\n"
     "    set within { type ifname . ifname; }\n"
     "    set apart { type ifname . ifname; }\n"
     "    set routed_ports { type ifname; }\n"
@@ -179,6 +182,8 @@ static const char inet_table[] =
     "        oifname @natted ct status dnat ip6 saddr @nets6 masquerade\n"
     "        oifname @natted ip saddr 127.0.0.0/8 masquerade\n"
     "        oifname @natted accept\n"
+    "        # Each guest keeps its address, to get one of its own by which answers come back.\n"
+    "        oifname @translators accept\n"
     "        meta nfproto ipv4 iifname @masked4 masquerade\n"
     "        meta nfproto ipv6 iifname @masked6 masquerade\n"
     "    }\n"
@@ -188,10 +193,13 @@ static const char inet_table[] =
     "        # The same bridge on both sides: frames that bridge-nf-call hands to this table.\n"
     "        iifname . oifname @within accept\n"
     "        iifname . oifname @apart drop\n"
+    "        meta nfproto ipv6 iifname . oifname @translated accept\n"
     "        iifname @isolated drop\n"
     "        oifname @isolated drop\n"
     "        oifname @natted ct state established,related accept\n"
     "        oifname @natted drop\n"
+    "        oifname @translators ct state established,related accept\n"
+    "        oifname @translators drop\n"
     "    }\n";
 
 char *
@@ -384,6 +392,13 @@ network_elements(const Elements *elements, const LodgeNetwork *network)
     /* A prefix that the world routes to us needs no translation. */
     if (lodge_network_prefix(network, &prefix) && lodge_prefix_contains(&unique_local, &prefix)) {
         element(elements, "inet", "masked6", "\"%s\"", bridge);
+    }
+    if (network->nat64) {
+        g_autofree char *link = lodge_nat64_link(network->name);
+        element(elements, "inet", "own_bridges", "\"%s\"", link);
+        element(elements, "inet", "translators", "\"%s\"", link);
+        element(elements, "inet", "translated", "\"%s\" . \"%s\"", bridge, link);
+        element(elements, "inet", "masked4", "\"%s\"", link);
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "host/firewalls.h"
+#include "net/nat64.h"
 
 enum {
     PROGRAM_TIMEOUT_MS = 15000,
@@ -49,6 +50,14 @@ open_forward(GString *text, const LodgeNetwork *network, const char *comment)
                            "-A FORWARD -o %s -m conntrack --ctstate RELATED,ESTABLISHED,DNAT -m "
                            "comment --comment %s -j ACCEPT\n",
                            bridge, comment, bridge, comment);
+    if (network->nat64) {
+        g_autofree char *link = lodge_nat64_link(network->name);
+        g_string_append_printf(text,
+                               "-A FORWARD -i %s -m comment --comment %s -j ACCEPT\n"
+                               "-A FORWARD -o %s -m conntrack --ctstate RELATED,ESTABLISHED -m "
+                               "comment --comment %s -j ACCEPT\n",
+                               link, comment, link, comment);
+    }
 }
 
 static void
@@ -122,11 +131,11 @@ apply(gsize family, const LodgeNetwork *network, gboolean opens, GError **error)
 
 /* firewalld's zone for connections that are shared: DHCP, DNS and ICMP to the host, and all out. */
 static gboolean
-apply_firewalld(const LodgeNetwork *network, gboolean opens, GError **error)
+apply_firewalld(const char *link, gboolean opens, GError **error)
 {
     g_autofree char *zones = NULL;
     g_autofree char *interface = g_strdup_printf("--%s-interface=%s", opens ? "change" : "remove",
-                                                 network->bridge);
+                                                 link);
     const char *const ask[] = {"firewall-cmd", "--get-zones", NULL};
     if (!lodge_process_run_argv(ask, PROGRAM_TIMEOUT_MS, &zones, error)) {
         return FALSE;
@@ -160,7 +169,10 @@ apply_all(LodgeNet *net, const LodgeNetwork *network, gboolean opens)
     }
     if (found.firewalld && lodge_network_has_own_bridge(network)) {
         g_autoptr(GError) error = NULL;
-        apply_firewalld(network, opens, &error);
+        g_autofree char *translator = lodge_nat64_link(network->name);
+        if (apply_firewalld(network->bridge, opens, &error) && network->nat64) {
+            apply_firewalld(translator, opens, &error);
+        }
         report(net, network, error);
     }
 }

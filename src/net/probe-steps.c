@@ -232,6 +232,13 @@ try6(const LodgeProbeRun *run, LodgeNetlink *netlink, GPtrArray *steps)
         ask_dns(run, steps, "IPv6", &gateway);
     }
     look_outside(run, steps, "IPv6", &run->outside6);
+    if (run->network->nat64) {
+        LodgePrefix translated = run->outside4;
+        if (translated.family != 0) {
+            translated = lodge_network_nat64_address(run->network, &translated);
+        }
+        look_outside(run, steps, "NAT64", &translated);
+    }
 }
 
 /* --- Both ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@
 
 #include "base/base.h"
 #include "net/dnsmasq.h"
+#include "net/nat64.h"
 #include "net/net-private.h"
 
 enum {
@@ -34,6 +35,12 @@ wants_dnsmasq(const LodgeNetwork *network)
 {
     return network->dhcp && (network->mode == LODGE_NETWORK_ROUTED ||
                              (lodge_network_has_own_bridge(network) && network->host));
+}
+
+static gboolean
+wants_dns64(const LodgeNetwork *network)
+{
+    return network->nat64 && wants_dnsmasq(network);
 }
 
 static LodgeService *
@@ -62,6 +69,19 @@ GPtrArray *
 lodge_net_services(const LodgeStore *store, const LodgeNetwork *network)
 {
     GPtrArray *services = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_service_free);
+    if (network->nat64) {
+        g_autofree char *path = lodge_store_network_run_path(store, network->name, "tayga.conf");
+        g_autofree char *pid_file = lodge_store_network_run_path(store, network->name, "tayga.pid");
+        const char *const arguments[] = {"--nodetach", "--config",  path,     "--user",
+                                         "nobody",     "--pidfile", pid_file, NULL};
+        g_ptr_array_add(services, make_service(store, network, "tayga", "tayga.pid", arguments));
+    }
+    if (wants_dns64(network)) {
+        g_autofree char *path = lodge_store_network_run_path(store, network->name, "unbound.conf");
+        const char *const arguments[] = {"-d", "-c", path, NULL};
+        g_ptr_array_add(services,
+                        make_service(store, network, "unbound", "unbound.pid", arguments));
+    }
     if (wants_dnsmasq(network)) {
         g_autofree char *path = lodge_store_network_run_path(store, network->name, "dnsmasq.conf");
         g_autofree char *option = g_strconcat("--conf-file=", path, NULL);
@@ -168,13 +188,13 @@ lodge_net_reread_hosts(const LodgeStore *store, const LodgeNetwork *network)
     }
 }
 
-/* The DNS servers of the host that others can ask too: those that are not on its loopback. */
+/* The DNS servers of the host; for others than itself only those that are not on its loopback. */
 static char **
-host_servers(void)
+host_servers(gboolean for_others)
 {
     static const char *const files[] = {"/run/systemd/resolve/resolv.conf", "/etc/resolv.conf"};
     g_autofree char *text = NULL;
-    for (gsize i = 0; text == NULL && i < G_N_ELEMENTS(files); i++) {
+    for (gsize i = for_others ? 0 : 1; text == NULL && i < G_N_ELEMENTS(files); i++) {
         text = lodge_file_read(files[i], RESOLV_LIMIT_BYTES, NULL, NULL);
     }
     GPtrArray *servers = g_ptr_array_new();
@@ -184,8 +204,8 @@ host_servers(void)
         const char *word = g_str_has_prefix(lines[i], "nameserver ")
                                ? g_strstrip(lines[i] + strlen("nameserver "))
                                : "";
-        if (lodge_address_parse(word, &address, NULL) && !g_str_has_prefix(word, "127.") &&
-            !g_str_equal(word, "::1")) {
+        gboolean is_own = g_str_has_prefix(word, "127.") || g_str_equal(word, "::1");
+        if (lodge_address_parse(word, &address, NULL) && !(for_others && is_own)) {
             g_ptr_array_add(servers, g_strdup(word));
         }
     }
@@ -193,31 +213,56 @@ host_servers(void)
     return (char **)g_ptr_array_free(servers, FALSE);
 }
 
+static gboolean
+write_config(const LodgeStore *store, const LodgeNetwork *network, const char *file,
+             const char *text, GError **error)
+{
+    g_autofree char *path = lodge_store_network_run_path(store, network->name, file);
+    return lodge_file_write(path, text, strlen(text), 0644, LODGE_WRITE_NO_SYNC, error);
+}
+
+static gboolean
+write_nat64(const LodgeStore *store, const LodgeNetwork *network, GError **error)
+{
+    g_autofree char *pid_file = lodge_store_network_run_path(store, network->name, "unbound.pid");
+    g_auto(GStrv) servers = host_servers(FALSE);
+    g_autofree char *tayga = lodge_nat64_tayga_config(network);
+    g_autofree char *unbound = lodge_nat64_unbound_config(network, pid_file,
+                                                          (const char *const *)servers);
+    return write_config(store, network, "tayga.conf", tayga, error) &&
+           (!wants_dns64(network) || write_config(store, network, "unbound.conf", unbound, error));
+}
+
 gboolean
 lodge_net_write_services(const LodgeStore *store, const LodgeNetwork *network, GError **error)
 {
+    if (network->nat64 && !write_nat64(store, network, error)) {
+        return FALSE;
+    }
     if (!wants_dnsmasq(network)) {
         return TRUE;
     }
+    g_autofree char *listen = lodge_nat64_listen(network);
+    g_autofree char *dns64 = g_strdup_printf("%s#%d", listen, LODGE_NAT64_PORT);
     g_autofree char *pid_file = lodge_store_network_run_path(store, network->name, "dnsmasq.pid");
     g_autofree char *hosts = lodge_store_network_run_path(store, network->name, "hosts");
     g_autofree char *names = lodge_store_network_run_path(store, network->name, "names");
     g_autofree char *leases_file = g_strconcat(network->name, ".leases", NULL);
     g_autofree char *leases = g_build_filename(store->root, "networks", leases_file, NULL);
     g_autofree char *leases_folder = g_path_get_dirname(leases);
-    g_auto(GStrv) servers = host_servers();
+    g_auto(GStrv) servers = host_servers(TRUE);
     LodgeDnsmasqFiles files = {.pid_file = pid_file,
                                .lease_file = leases,
                                .hosts_folder = hosts,
                                .names_folder = names,
-                               .host_servers = (const char *const *)servers};
+                               .host_servers = (const char *const *)servers,
+                               .nat64_server = network->nat64 ? dns64 : NULL};
     g_autofree char *config = network->mode == LODGE_NETWORK_ROUTED
                                   ? lodge_dnsmasq_routed_config(network, &files)
                                   : lodge_dnsmasq_config(network, &files);
-    g_autofree char *path = lodge_store_network_run_path(store, network->name, "dnsmasq.conf");
     return lodge_dir_make(hosts, 0755, error) && lodge_dir_make(names, 0755, error) &&
            lodge_dir_make(leases_folder, 0755, error) &&
-           lodge_file_write(path, config, strlen(config), 0644, LODGE_WRITE_NO_SYNC, error);
+           write_config(store, network, "dnsmasq.conf", config, error);
 }
 
 /* Ask a process to end, then make it. */

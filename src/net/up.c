@@ -7,9 +7,9 @@
  *                    ports/LINK    each attached port
  *                    hosts names dnsmasq.*   see address.c and services.c
  *
- * Up: marker, sysctls, bridge, addresses, ports that lost their bridge, rules (others' firewalls
- * too), dnsmasq's files.
- * Down: the reverse. Each step asks what is there, so both may be done again at any time. */
+ * Up: marker, sysctls, bridge, addresses, ports that lost their bridge, the way to IPv4, rules
+ * (others' firewalls too), dnsmasq's files. Down: the reverse. Each step asks what is there, so
+ * both may be done again at any time. */
 #include "config.h"
 
 #include <errno.h>
@@ -21,6 +21,7 @@
 #include "net/address.h"
 #include "net/foreign.h"
 #include "net/link.h"
+#include "net/nat64.h"
 #include "net/net-private.h"
 #include "net/services.h"
 #include "net/sysctl.h"
@@ -226,14 +227,16 @@ make_links(LodgeNet *net, const LodgeNetwork *network, GError **error)
         return mend_ports(net, network, 0, error);
     }
     return ensure_bridge(net, network, &bridge, error) && set_bridge_sysctls(network, error) &&
-           add_addresses(net, network, bridge, error) && mend_ports(net, network, bridge, error);
+           add_addresses(net, network, bridge, error) && mend_ports(net, network, bridge, error) &&
+           lodge_nat64_make_link(net, network, error);
 }
 
 static gboolean
 bring_up(LodgeNet *net, const LodgeNetwork *network, GError **error)
 {
-    if (!check_uplink(net, network, error) || !apply_sysctls(net, network, error) ||
-        !make_links(net, network, error) || !lodge_net_reload_firewall(net, NULL, error)) {
+    if (!check_uplink(net, network, error) || !lodge_nat64_check(network, error) ||
+        !apply_sysctls(net, network, error) || !make_links(net, network, error) ||
+        !lodge_net_reload_firewall(net, NULL, error)) {
         return FALSE;
     }
     lodge_foreign_open(net, network);
@@ -316,7 +319,8 @@ remove_bridge(LodgeNet *net, const LodgeNetwork *network, GError **error)
 {
     g_autofree char *alias = lodge_net_alias(net->store, network->name);
     LodgeLinkInfo info;
-    if (!lodge_net_give_uplink_back(net, network, error)) {
+    if (!lodge_net_give_uplink_back(net, network, error) ||
+        !lodge_nat64_remove_link(net, network, error)) {
         return FALSE;
     }
     if (!lodge_network_makes_bridge(network) ||
@@ -331,8 +335,9 @@ static void
 remove_files(const LodgeStore *store, const char *name)
 {
     /* Reservations stay: a guest may be just being made. The marker goes last. */
-    static const char *const files[] = {"ports",    "dnsmasq.conf", "dnsmasq.pid", "dnsmasq.lock",
-                                        "services", "state.json",   "up",          "network.conf"};
+    static const char *const files[] = {
+        "ports",      "dnsmasq.conf", "dnsmasq.pid",  "dnsmasq.lock", "services", "state.json",
+        "tayga.conf", "tayga.pid",    "unbound.conf", "unbound.pid",  "up",       "network.conf"};
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
         g_autofree char *path = lodge_store_network_run_path(store, name, files[i]);
         lodge_tree_remove(path, NULL);

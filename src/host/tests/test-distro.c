@@ -69,6 +69,7 @@ test_install(void)
         {"ID=gentoo\n", LODGE_NEED_NFTABLES, "sudo emerge net-firewall/nftables"},
         {"ID=arch\nPRETTY_NAME=\"Arch Linux\"\n", LODGE_NEED_MMDEBSTRAP,
          "install mmdebstrap: Arch Linux has no package of it"},
+        {"ID=fedora\n", LODGE_NEED_NAT64, "sudo dnf install tayga unbound"},
         {"ID=nixos\n", LODGE_NEED_DNSMASQ,
          "install dnsmasq with this distribution's package manager"},
     };

@@ -86,6 +86,9 @@ test_refused(void)
          "digits, “-”, “_”, “.” and “@”)"},
         {"[network]\nsubnet=10.77.0.0/24\nnat64=yes\n",
          "network lan: nat64=yes is for mode=nat with ip=6: guests with IPv4 don't need it"},
+        {"[network]\nip=6\nprefix=fd77::/64\nnat64=yes\n",
+         "network lan: nat64=yes needs subnet=, of at least a /28: the IPv4 addresses that guests "
+         "have on their way through the host"},
         {"[network]\nsubnet=10.77.0.0/24\nmtu=10\n",
          "network lan: mtu: 10 is less than the least, 576"},
     };
@@ -100,11 +103,23 @@ test_refused(void)
 static void
 test_nat64(void)
 {
-    g_autoptr(LodgeNetwork)
-        network = parse_fine("[network]\nip=6\nprefix=fd77:1:2:1::/64\nnat64=yes\n");
-    LodgePrefix prefix = lodge_network_nat64_prefix(network);
-    g_autofree char *text = lodge_prefix_format(&prefix);
-    g_assert_cmpstr(text, ==, "fd77:1:2:6464:64::/96");
+    g_autoptr(LodgeNetwork) network = parse_fine(
+        "[network]\nip=6\nprefix=fd77:1:2:1::/64\nsubnet=10.77.0.0/24\nnat64=yes\n");
+    g_autoptr(LodgeNetwork) global = parse_fine(
+        "[network]\nip=6\nprefix=2001:db8:2:1::/64\nsubnet=10.77.0.0/24\nnat64=yes\n");
+    const LodgePrefix outside = {AF_INET, {192, 0, 2, 1}, 32};
+    const LodgePrefix found[] = {
+        lodge_network_nat64_prefix(network), lodge_network_nat64_router(network),
+        lodge_network_nat64_address(network, &outside), lodge_network_nat64_prefix(global)};
+    static const char *const expected[] = {"fd77:1:2:6464:64:1::/96", "fd77:1:2:6464:0:1:0:1",
+                                           "fd77:1:2:6464:64:1:c000:201",
+                                           "64:ff9b:1:6464:64:8b40::/96"};
+    for (gsize i = 0; i < G_N_ELEMENTS(found); i++) {
+        g_autofree char *text = lodge_prefix_format(&found[i]);
+        g_assert_cmpstr(text, ==, expected[i]);
+    }
+    /* Guests themselves have no IPv4. */
+    g_assert_false(lodge_network_subnet(network, NULL));
 }
 
 /* The same names give the same addresses; taken ones are gone round; none is given twice. */

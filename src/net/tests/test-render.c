@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "net/dnsmasq.h"
 #include "net/firewall.h"
+#include "net/nat64.h"
 #include "net/resolved.h"
 
 #include <string.h>
@@ -76,15 +77,31 @@ test_golden(gconstpointer data)
     gboolean is_routed = network->mode == LODGE_NETWORK_ROUTED;
     if (network->bridge != NULL || is_routed) {
         static const char *const servers[] = {"192.0.2.53", "2001:db8::53", NULL};
-        static const LodgeDnsmasqFiles files = {
-            "/run/n/dnsmasq.pid", "/lib/n/lan.leases", "/run/n/hosts", "/run/n/names", servers, 0};
+        static const LodgeDnsmasqFiles files = {"/run/n/dnsmasq.pid",
+                                                "/lib/n/lan.leases",
+                                                "/run/n/hosts",
+                                                "/run/n/names",
+                                                servers,
+                                                NULL};
+        static const LodgeDnsmasqFiles with_dns64 = {
+            "/run/n/dnsmasq.pid", "/lib/n/lan.leases", "/run/n/hosts", "/run/n/names", servers,
+            "127.64.1.2#5364"};
         g_autofree char *config = is_routed ? lodge_dnsmasq_routed_config(network, &files)
-                                            : lodge_dnsmasq_config(network, &files);
+                                            : lodge_dnsmasq_config(
+                                                  network, network->nat64 ? &with_dns64 : &files);
         g_autofree char *host = lodge_dnsmasq_host(&ports[0]);
         g_autofree char *names = lodge_dnsmasq_names(network, &ports[0]);
         g_autofree char *all = g_strconcat(config, "\n# hosts/web1.lan\n", host,
                                            "\n# names/web1.lan\n", names, NULL);
         compare(name, ".dnsmasq", all);
+    }
+    if (network->nat64) {
+        static const char *const servers[] = {"127.0.0.53", "2001:db8::53", NULL};
+        g_autofree char *tayga = lodge_nat64_tayga_config(network);
+        g_autofree char *unbound = lodge_nat64_unbound_config(network, "/run/n/unbound.pid",
+                                                              servers);
+        compare(name, ".tayga", tayga);
+        compare(name, ".unbound", unbound);
     }
 }
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "net/nat64.h"
 #include "net/net.h"
 #include "net/probe.h"
 #include "net/tests/netns.h"
@@ -390,6 +391,59 @@ test_probe(Fixture *fixture, gconstpointer data)
     end_resolver(fixture);
 }
 
+/* A client without IPv4 finds a server without IPv6 by its name, and reaches it; others do not
+ * reach the client by the way back. */
+static void
+test_nat64(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    static const char text[] = "[network]\nip=6\nnat64=yes\nsubnet=10.77.0.0/24\n"
+                               "prefix=fd77:0:0:1::/64\ndns=192.0.2.1\n";
+    if (!netns_is_root() || !netns_try(NULL, "command -v tayga && command -v unbound")) {
+        g_test_skip("there is no tayga or unbound, or no root");
+        return;
+    }
+    g_free(netns_run(fixture->outside, "ip addr add 192.0.2.9/24 dev up0 &&"
+                                       " ip route add 10.77.0.0/24 via 192.0.2.2"));
+    begin_resolver(fixture);
+    g_autoptr(LodgeNetwork) network = define(fixture, "lan", text);
+    start(fixture, network);
+    start(fixture, network);
+    g_autoptr(Netns) client = netns_new();
+    g_free(netns_run(NULL,
+                     "ip link add c0 type veth peer name c1 netns %d &&"
+                     " ip link set c0 master lb-lan up",
+                     client->pid));
+    g_free(netns_run(client, "ip link set c1 up; for i in $(seq 200); do ip -6 route |"
+                             " grep -q ^default && exit 0; sleep 0.1; done; exit 1"));
+    g_autofree char *found = netns_run(
+        client, "for i in $(seq 50); do dig +short +tries=1 +time=1 @fd77:0:0:1::1 AAAA"
+                " server.example.org | grep ^fd && exit 0; sleep 0.1; done; exit 1");
+    g_assert_cmpstr(g_strchomp(found), ==, "fd77::6464:64:1:c000:209");
+    /* What the server answers is of no matter, but it does so by UDP and TCP. */
+    g_free(netns_run(client, "dig +tries=5 +time=2 @%s x.example.org | grep -w 192.0.2.9", found));
+    g_free(netns_run(client, "dig +tcp +time=10 @%s x.example.org | grep -w 192.0.2.9", found));
+    /* The host's loopback addresses, unbound's among them, are not in that world. */
+    g_autofree char *listen = lodge_nat64_listen(network);
+    LodgePrefix loopback;
+    g_assert_true(lodge_address_parse(listen, &loopback, NULL));
+    LodgePrefix hidden = lodge_network_nat64_address(network, &loopback);
+    g_autofree char *hidden_text = lodge_prefix_format_address(&hidden);
+    g_assert_false(
+        netns_try(client, "dig -p %d +tries=1 +time=1 @%s x.org", LODGE_NAT64_PORT, hidden_text));
+    g_assert_false(netns_try(fixture->outside, "ping -c 1 -W 1 10.77.0.1"));
+    assert_probe(fixture, "lan", NULL);
+    g_free(netns_run(NULL, "ps -o user= -C tayga,unbound | sort -u | grep -x nobody"));
+    g_free(netns_run(NULL, "ip link del c0"));
+    /* The device is taken away: the next start mends it. */
+    g_free(netns_run(NULL, "ip link del l64-lan"));
+    start(fixture, network);
+    g_free(netns_run(NULL, "ip route get 10.77.0.9 | grep -w l64-lan"));
+    stop(fixture, "lan");
+    g_free(netns_run(NULL, "! pgrep -f $LODGE_DIR/run/networks"));
+    end_resolver(fixture);
+}
+
 /* Others drop all that they do not know, as Docker and ufw do: guests get through all the same, and
  * when the network stops the others' rules are what they were. */
 static void
@@ -441,6 +495,7 @@ main(int argc, char **argv)
     ADD("accept-ra", test_accept_ra);
     ADD("keeper", test_keeper);
     ADD("probe", test_probe);
+    ADD("nat64", test_nat64);
     ADD("beside-others", test_beside_others);
     return g_test_run();
 }
