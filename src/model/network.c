@@ -39,6 +39,9 @@ static const LodgeKey network_keys[] = {
      .help = "The host's interface that leads outside. Mode `routed` needs it; mode `nat` follows "
              "the host's routes without it; in mode `bridged` a spare one becomes a port of the "
              "bridge that Lodge makes."},
+    {"vlan", LODGE_TYPE_COUNT, NETWORK(vlan), "0", .most = 4094,
+     .help = "Mode `bridged` with uplink=: guests are in this VLAN, whose frames are tagged on the "
+             "uplink. The host may use the uplink itself, untagged. 0: none."},
     {"subnet", LODGE_TYPE_PREFIX4, NETWORK(subnet),
      .help =
          "The guests' IPv4 addresses, like 10.77.0.0/24. Chosen by `lodge network create` so that "
@@ -169,6 +172,17 @@ lodge_network_makes_bridge(const LodgeNetwork *network)
 {
     return lodge_network_has_own_bridge(network) ||
            (network->mode == LODGE_NETWORK_BRIDGED && network->uplink != NULL);
+}
+
+char *
+lodge_network_uplink_port(const LodgeNetwork *network)
+{
+    if (network->vlan == 0) {
+        return g_strdup(network->uplink);
+    }
+    g_autofree char *plain = g_strdup_printf("%s.%u", network->uplink, network->vlan);
+    return strlen(plain) < IFNAMSIZ ? g_steal_pointer(&plain)
+                                    : g_strdup_printf("lv-%08x", g_str_hash(plain));
 }
 
 gboolean
@@ -396,6 +410,10 @@ check_whole(const LodgeNetwork *network, GError **error)
             error, LODGE_ERROR_INVALID,
             "mode=routed needs subnet= or prefix=: the addresses that are routed "
             "to this host");
+    }
+    if (network->vlan != 0 && (network->mode != LODGE_NETWORK_BRIDGED || network->uplink == NULL)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "vlan=%u is for mode=bridged with uplink=", network->vlan);
     }
     if (network->mtu != 0 && network->mtu < 576) {
         return lodge_error_set(error, LODGE_ERROR_INVALID, "mtu: %u is less than the least, 576",

@@ -23,6 +23,7 @@ typedef struct {
     int mode; /* LodgeNetworkMode */
     char *bridge;
     char *uplink; /* NULL: where the host's routes lead */
+    guint vlan;   /* 0: none */
     char *subnet; /* IPv4; NULL: none */
     char *prefix; /* IPv6; NULL: none */
     int ip;       /* LodgeIpFamilies */
@@ -65,6 +66,10 @@ gboolean lodge_network_has_own_bridge(const LodgeNetwork *network);
 
 /* Is the bridge Lodge's to make? Also that of a bridged network with an uplink of its own. */
 gboolean lodge_network_makes_bridge(const LodgeNetwork *network);
+
+/* Mode bridged with an uplink: the link that is the bridge's port, the uplink or, with vlan=10, its
+ * "eth0.10". Free with g_free. */
+char *lodge_network_uplink_port(const LodgeNetwork *network);
 
 /* Do guests get their addresses from elsewhere, or give them to themselves, so that those that are
  * not in their definition are unknown? */

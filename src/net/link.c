@@ -84,6 +84,33 @@ lodge_link_add_bridge(LodgeNetlink *netlink, const LodgeBridgeSpec *spec)
 }
 
 void
+lodge_link_put_vlan(struct nl_msg *message, const LodgeVlanSpec *spec)
+{
+    nla_put_string(message, IFLA_IFNAME, spec->name);
+    nla_put_u32(message, IFLA_LINK, (guint32)spec->uplink);
+    struct nlattr *info = nla_nest_start(message, IFLA_LINKINFO);
+    nla_put_string(message, IFLA_INFO_KIND, "vlan");
+    struct nlattr *data = nla_nest_start(message, IFLA_INFO_DATA);
+    nla_put_u16(message, IFLA_VLAN_ID, (guint16)spec->id);
+    nla_nest_end(message, data);
+    nla_nest_end(message, info);
+}
+
+void
+lodge_link_add_vlan(LodgeNetlink *netlink, const LodgeVlanSpec *spec)
+{
+    g_autofree char *what = g_strdup_printf("Making VLAN link %s", spec->name);
+    struct nl_msg *message = link_message(netlink, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, 0, FALSE,
+                                          FALSE, what);
+    lodge_link_put_vlan(message, spec);
+    /* As with bridges, this is refused when a link is made. */
+    message = link_message(netlink, RTM_NEWLINK, 0, 0, FALSE, FALSE, what);
+    nla_put_string(message, IFLA_IFNAME, spec->name);
+    nla_put_string(message, IFLA_IFALIAS, spec->alias);
+    put_no_addresses(message);
+}
+
+void
 lodge_link_delete(LodgeNetlink *netlink, const char *name, int index)
 {
     g_autofree char *what = g_strdup_printf("Removing link %s", name);

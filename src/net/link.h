@@ -21,6 +21,19 @@ typedef struct {
 /* A bridge without STP and forwarding delay, whose MAC never changes, with no addresses by itself.
  */
 void lodge_link_add_bridge(LodgeNetlink *netlink, const LodgeBridgeSpec *spec);
+
+typedef struct {
+    const char *name;
+    int uplink; /* the index of the link whose tagged frames it gets */
+    guint id;
+    const char *alias;
+} LodgeVlanSpec;
+
+/* A link of one VLAN, with no addresses by itself. */
+void lodge_link_add_vlan(LodgeNetlink *netlink, const LodgeVlanSpec *spec);
+/* What makes it, behind the head of a message. Pure. */
+void lodge_link_put_vlan(struct nl_msg *message, const LodgeVlanSpec *spec);
+
 void lodge_link_delete(LodgeNetlink *netlink, const char *name, int index);
 void lodge_link_set_up(LodgeNetlink *netlink, const char *name, int index, gboolean up);
 void lodge_link_set_master(LodgeNetlink *netlink, const char *name, int index, int master);

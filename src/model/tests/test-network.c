@@ -89,6 +89,8 @@ test_refused(void)
         {"[network]\nip=6\nprefix=fd77::/64\nnat64=yes\n",
          "network lan: nat64=yes needs subnet=, of at least a /28: the IPv4 addresses that guests "
          "have on their way through the host"},
+        {"[network]\nmode=bridged\nbridge=br0\nvlan=10\n",
+         "network lan: vlan=10 is for mode=bridged with uplink="},
         {"[network]\nsubnet=10.77.0.0/24\nmtu=10\n",
          "network lan: mtu: 10 is less than the least, 576"},
     };
@@ -120,6 +122,24 @@ test_nat64(void)
     }
     /* Guests themselves have no IPv4. */
     g_assert_false(lodge_network_subnet(network, NULL));
+}
+
+static void
+test_vlan(void)
+{
+    static const char bridged[] = "[network]\nmode=bridged\n";
+    static const struct {
+        const char *rest, *port;
+    } cases[] = {{"uplink=eth0\n", "eth0"},
+                 {"uplink=eth0\nvlan=10\n", "eth0.10"},
+                 {"uplink=enp0s31f6\nvlan=4094\n", "enp0s31f6.4094"},
+                 {"uplink=wlx001122334455\nvlan=10\n", "lv-3d0c8f2d"}};
+    for (gsize i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *text = g_strconcat(bridged, cases[i].rest, NULL);
+        g_autoptr(LodgeNetwork) network = parse_fine(text);
+        g_autofree char *port = lodge_network_uplink_port(network);
+        g_assert_cmpstr(port, ==, cases[i].port);
+    }
 }
 
 /* The same names give the same addresses; taken ones are gone round; none is given twice. */
@@ -174,6 +194,7 @@ main(int argc, char **argv)
     g_test_add_func("/model/network/long-name", test_long_name);
     g_test_add_func("/model/network/refused", test_refused);
     g_test_add_func("/model/network/nat64", test_nat64);
+    g_test_add_func("/model/network/vlan", test_vlan);
     g_test_add_func("/model/network/addresses", test_addresses);
     g_test_add_func("/model/network/range", test_range);
     return g_test_run();

@@ -102,6 +102,47 @@ test_uplink_in_use(Fixture *fixture, gconstpointer data)
     g_assert_cmpstr(error->message, ==, "network three: there is no uplink eth7");
 }
 
+/* Where the kernel knows VLANs the host goes on using the uplink, and another network has another
+ * VLAN of it; elsewhere it is told what to do. */
+static void
+test_vlan(Fixture *fixture, gconstpointer data)
+{
+    (void)data;
+    static const char *const used[] = {"mode=bridged", "uplink=eth0", "vlan=10", NULL};
+    static const char *const spare[] = {"mode=bridged", "uplink=eth1", "vlan=11", NULL};
+    static const char *const same[] = {"mode=bridged", "uplink=eth1", "vlan=12", NULL};
+    g_autoptr(GError) error = NULL;
+    create(fixture, "ten", used);
+    create(fixture, "eleven", spare);
+    create(fixture, "twelve", same);
+    if (!netns_try(NULL, "ip link add link eth0 name eth0.10 type vlan id 10")) {
+        g_assert_false(lodge_network_start(fixture->store, "ten", &error));
+        g_assert_error(error, LODGE_ERROR, LODGE_ERROR_UNSUPPORTED);
+        g_assert_true(g_str_has_prefix(error->message, "network ten: vlan= needs the kernel's "
+                                                       "8021q, which is not there: "));
+        return;
+    }
+    g_assert_false(lodge_network_start(fixture->store, "ten", &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_EXISTS);
+    g_clear_error(&error);
+    g_free(netns_run(NULL, "ip link del eth0.10"));
+    static const char *const names[] = {"ten", "eleven", "twelve"};
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        lodge_network_start(fixture->store, names[i], &error);
+        g_assert_no_error(error);
+    }
+    g_free(netns_run(NULL, "ip -d link show eth0.10 | grep 'master lb-ten' &&"
+                           " ip -d link show eth0.10 | grep 'vlan protocol 802.1Q id 10'"));
+    lodge_network_stop(fixture->store, "eleven", FALSE, &error);
+    g_assert_no_error(error);
+    g_free(netns_run(NULL, "ip link show eth1 | grep -w UP && ! ip link show eth1.11"));
+    lodge_network_stop(fixture->store, "twelve", FALSE, &error);
+    g_assert_no_error(error);
+    g_free(netns_run(NULL, "! ip link show eth1 | grep -w UP"));
+    lodge_network_stop(fixture->store, "ten", FALSE, &error);
+    g_assert_no_error(error);
+}
+
 static char *
 reserve(const LodgeStore *store, const char *network_name, guint number, GError **error)
 {
@@ -172,6 +213,7 @@ main(int argc, char **argv)
     g_test_add("/net/modes/" name, Fixture, NULL, set_up, function, tear_down)
     ADD("bridge-of-its-own", test_bridge_of_its_own);
     ADD("uplink-in-use", test_uplink_in_use);
+    ADD("vlan", test_vlan);
     ADD("fours", test_fours);
     ADD("isolated-alone", test_isolated_alone);
     return g_test_run();

@@ -5,9 +5,11 @@
 #include "base/base.h"
 #include "net/dnsmasq.h"
 #include "net/firewall.h"
+#include "net/link.h"
 #include "net/nat64.h"
 #include "net/resolved.h"
 
+#include <linux/if_link.h>
 #include <string.h>
 
 static char *golden;
@@ -152,6 +154,30 @@ test_resolved(void)
     check_resolved("[network]\nmode=bridged\nbridge=br0\n", "");
 }
 
+/* As iproute2 words it: a 16-bit id within the kind's own data. */
+static void
+test_vlan(void)
+{
+    const LodgeVlanSpec spec = {.name = "eth0.10", .uplink = 7, .id = 10, .alias = "x"};
+    const struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
+    struct nlattr *parts[IFLA_MAX + 1];
+    struct nlattr *kinds[IFLA_INFO_MAX + 1];
+    struct nl_msg *message = nlmsg_alloc_simple(RTM_NEWLINK, NLM_F_CREATE);
+    nlmsg_append(message, (gpointer)&head, sizeof head, NLMSG_ALIGNTO);
+    lodge_link_put_vlan(message, &spec);
+    g_assert_cmpint(nlmsg_parse(nlmsg_hdr(message), sizeof head, parts, IFLA_MAX, NULL), ==, 0);
+    g_assert_cmpstr(nla_get_string(parts[IFLA_IFNAME]), ==, "eth0.10");
+    g_assert_cmpuint(nla_get_u32(parts[IFLA_LINK]), ==, 7);
+    g_assert_cmpint(nla_parse_nested(kinds, IFLA_INFO_MAX, parts[IFLA_LINKINFO], NULL), ==, 0);
+    g_assert_cmpstr(nla_get_string(kinds[IFLA_INFO_KIND]), ==, "vlan");
+    struct nlattr *id = nla_find(nla_data(kinds[IFLA_INFO_DATA]), nla_len(kinds[IFLA_INFO_DATA]),
+                                 IFLA_VLAN_ID);
+    g_assert_nonnull(id);
+    g_assert_cmpint(nla_len(id), ==, 2);
+    g_assert_cmpuint(nla_get_u16(id), ==, 10);
+    nlmsg_free(message);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -168,5 +194,6 @@ main(int argc, char **argv)
     g_test_add_func("/net/render/none", test_none);
     g_test_add_func("/net/render/table", test_table);
     g_test_add_func("/net/render/resolved", test_resolved);
+    g_test_add_func("/net/render/vlan", test_vlan);
     return g_test_run();
 }
