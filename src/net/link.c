@@ -359,7 +359,8 @@ lodge_link_look(LodgeNetlink *netlink, const char *name, LodgeLinkInfo *out_info
 {
     LodgeLinkInfo info = {0};
     Search search = {name, &info};
-    if (!lodge_netlink_dump(netlink, RTM_GETLINK, AF_UNSPEC, take_link, &search, NULL) ||
+    int index = lodge_link_index(name);
+    if (index == 0 || !lodge_netlink_link(netlink, index, take_link, &search, NULL) ||
         info.index == 0) {
         return FALSE;
     }

@@ -255,19 +255,18 @@ header_size(int type)
     }
 }
 
-gboolean
-lodge_netlink_dump(LodgeNetlink *netlink, int type, int family, LodgeNetlinkFunc take,
-                   gpointer data, GError **error)
+typedef struct {
+    struct nlmsghdr header;
+    guint8 body[64];
+} Question;
+
+/* Send it, and give each message of the answer to @take: until the end of a table, else one. */
+static gboolean
+ask(LodgeNetlink *netlink, Question *question, LodgeNetlinkFunc take, gpointer data, GError **error)
 {
-    struct {
-        struct nlmsghdr header;
-        guint8 body[64];
-    } question = {.header = {.nlmsg_len = (guint32)(NLMSG_HDRLEN + header_size(type)),
-                             .nlmsg_type = (guint16)type,
-                             .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP,
-                             .nlmsg_seq = netlink->sequence++}};
-    question.body[0] = (guint8)family;
-    if (send(netlink->fd, &question, question.header.nlmsg_len, 0) < 0) {
+    gboolean is_dump = (question->header.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+    question->header.nlmsg_seq = netlink->sequence++;
+    if (send(netlink->fd, question, question->header.nlmsg_len, 0) < 0) {
         return lodge_error_errno(error, errno, "Asking the kernel");
     }
     for (;;) {
@@ -278,7 +277,7 @@ lodge_netlink_dump(LodgeNetlink *netlink, int type, int family, LodgeNetlinkFunc
         int left = (int)got;
         struct nlmsghdr *answer = (struct nlmsghdr *)(gpointer)netlink->buffer;
         for (; nlmsg_ok(answer, left); answer = nlmsg_next(answer, &left)) {
-            if (answer->nlmsg_seq != question.header.nlmsg_seq) {
+            if (answer->nlmsg_seq != question->header.nlmsg_seq) {
                 continue;
             }
             if (answer->nlmsg_type == NLMSG_DONE) {
@@ -289,6 +288,32 @@ lodge_netlink_dump(LodgeNetlink *netlink, int type, int family, LodgeNetlinkFunc
                 return lodge_error_errno(error, -problem->error, "Asking the kernel");
             }
             take(answer, data);
+            if (!is_dump) {
+                return TRUE;
+            }
         }
     }
+}
+
+gboolean
+lodge_netlink_dump(LodgeNetlink *netlink, int type, int family, LodgeNetlinkFunc take,
+                   gpointer data, GError **error)
+{
+    Question question = {.header = {.nlmsg_len = (guint32)(NLMSG_HDRLEN + header_size(type)),
+                                    .nlmsg_type = (guint16)type,
+                                    .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP}};
+    question.body[0] = (guint8)family;
+    return ask(netlink, &question, take, data, error);
+}
+
+gboolean
+lodge_netlink_link(LodgeNetlink *netlink, int index, LodgeNetlinkFunc take, gpointer data,
+                   GError **error)
+{
+    const struct ifinfomsg head = {.ifi_family = AF_UNSPEC, .ifi_index = index};
+    Question question = {.header = {.nlmsg_len = NLMSG_HDRLEN + sizeof head,
+                                    .nlmsg_type = RTM_GETLINK,
+                                    .nlmsg_flags = NLM_F_REQUEST}};
+    memcpy(question.body, &head, sizeof head);
+    return ask(netlink, &question, take, data, error);
 }

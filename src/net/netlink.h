@@ -41,5 +41,8 @@ gboolean lodge_netlink_done(const LodgeNetlink *netlink, guint index);
 typedef void (*LodgeNetlinkFunc)(struct nlmsghdr *message, gpointer data);
 gboolean lodge_netlink_dump(LodgeNetlink *netlink, int type, int family, LodgeNetlinkFunc take,
                             gpointer data, GError **error);
+/* The same of one link alone: a host may have hundreds. An error if there is none. */
+gboolean lodge_netlink_link(LodgeNetlink *netlink, int index, LodgeNetlinkFunc take, gpointer data,
+                            GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeNetlink, lodge_netlink_free)
