@@ -8,7 +8,7 @@
 #include "ops/session.h"
 
 enum {
-    QEMU_TIMEOUT_MS = 3000,
+    QEMU_TIMEOUT_MS = 2000,
 };
 
 static json_t *
