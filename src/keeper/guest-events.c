@@ -63,6 +63,10 @@ on_status(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer dat
         keeper->state = state;
         keeper_publish(keeper);
     }
+    /* Only now could it be known of a QEMU that was adopted. */
+    if (!runs && !keeper->incoming) {
+        mend_look(keeper->mend);
+    }
 }
 
 /* Which ports the guest has open may have changed while nobody listened. */
@@ -160,6 +164,7 @@ on_event(Keeper *keeper, const json_t *event)
         if (keeper->state != LODGE_STATE_PAUSED && !keeper->ended_by_request) {
             keeper_enter(keeper, LODGE_STATE_PAUSED, "paused", NULL);
         }
+        mend_look(keeper->mend);
     } else if (g_str_equal(name, "RESUME")) {
         keeper_enter(keeper, LODGE_STATE_RUNNING, "resumed", NULL);
         if (keeper->incoming) {

@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "keeper/guest-run.h"
 #include "keeper/inside.h"
+#include "keeper/mend.h"
 #include "keeper/watch.h"
 #include "qmp/qmp.h"
 
@@ -33,6 +34,7 @@ struct Keeper {
     LodgeQmp *qmp;
     guint qmp_source;
     Watch *watch;
+    Mend *mend;
 
     LodgeState state;
     char *reason;

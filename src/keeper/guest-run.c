@@ -115,6 +115,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     }
     keeper->inside = inside_new(keeper->run_folder, keeper_on_inside, keeper);
     keeper->watch = watch_new(store, guest, on_sent, keeper);
+    keeper->mend = mend_new(store, keeper->name);
     return g_steal_pointer(&keeper);
 }
 
@@ -130,6 +131,7 @@ keeper_free(Keeper *keeper)
         keeper_drop_qmp(keeper);
     }
     watch_free(keeper->watch);
+    mend_free(keeper->mend);
     inside_free(keeper->inside);
     lodge_fd_clear(&keeper->report_fd);
     lodge_fd_clear(&keeper->qemu_pid_fd);

@@ -21,40 +21,11 @@ enum {
     THAW_TIMEOUT_MS = 5000,
 };
 
-/* Hidden names in <guest>/snapshots: what is not finished. */
-static char **
-hidden_names(const LodgeStore *store, const char *guest)
-{
-    g_autofree char *folder = lodge_store_guest_path(store, guest, "snapshots");
-    g_autoptr(GDir) content = g_dir_open(folder, 0, NULL);
-    GPtrArray *names = g_ptr_array_new();
-    for (const char *name; content != NULL && (name = g_dir_read_name(content)) != NULL;) {
-        if (*name == '.') {
-            g_ptr_array_add(names, g_strdup(name));
-        }
-    }
-    g_ptr_array_add(names, NULL);
-    return (char **)g_ptr_array_free(names, FALSE);
-}
-
 gboolean
 snapshot_needs_mending(const LodgeStore *store, const char *guest)
 {
-    g_auto(GStrv) names = hidden_names(store, guest);
+    g_auto(GStrv) names = lodge_store_snapshots_hidden(store, guest);
     return names[0] != NULL;
-}
-
-/* The list of what was given up may stay, for layers that several stand on. */
-static gboolean
-is_unfinished(const LodgeStore *store, const char *guest)
-{
-    g_auto(GStrv) names = hidden_names(store, guest);
-    for (gsize i = 0; names[i] != NULL; i++) {
-        if (!g_str_equal(names[i], ".given-up")) {
-            return TRUE;
-        }
-    }
-    return FALSE;
 }
 
 /* The layers that the snapshot @snapshot, half made, was to be covered with, as far as the
@@ -176,7 +147,7 @@ snapshot_mend(const Session *given, GError **error)
     if (guest == NULL) {
         return FALSE;
     }
-    g_auto(GStrv) names = hidden_names(session.store, guest->name);
+    g_auto(GStrv) names = lodge_store_snapshots_hidden(session.store, guest->name);
     if (g_strv_contains((const char *const *)names, SNAPSHOT_LOADING)) {
         if (!end_loading(&session, error)) {
             return FALSE;
@@ -237,7 +208,7 @@ lodge_snapshot_check(const LodgeStore *store, const char *guest, gboolean repair
     }
     /* While another command is at work on it nothing of this is a fault. */
     g_autoptr(LodgeGuestState) state = lodge_store_state(store, guest);
-    *out_mended = state->job == NULL && is_unfinished(store, guest);
+    *out_mended = state->job == NULL && lodge_store_snapshots_unfinished(store, guest);
     if (*out_mended && !repair) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "guest %s: a command on its snapshots was interrupted (`lodge check "

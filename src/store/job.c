@@ -9,6 +9,8 @@
 
 enum {
     LOCK_ATTEMPTS = 10,
+    MENDING_MS = 10000,
+    LOOK_MS = 20,
 };
 
 struct LodgeJob {
@@ -51,12 +53,25 @@ explain_holder(const LodgeJob *job, GError **error)
                     lodge_json_string(holder, "verb", "…"), (int)lodge_json_int(holder, "pid", 0));
 }
 
+/* What a killed command left the keeper has put in order at once, by `check`: nobody need hear of
+ * that. Nor of a holder that has not said yet who it is: it may be that one. */
+static gboolean
+may_be_mending(const LodgeJob *job, const char *lock_path)
+{
+    pid_t pid = 0;
+    lodge_autofd fd = lodge_lock_open_holder(lock_path, &pid);
+    g_autoptr(json_t) holder = lodge_json_read(job->path, 4096, NULL);
+    return fd < 0 || lodge_json_int(holder, "pid", 0) != pid ||
+           g_str_equal(lodge_json_string(holder, "verb", ""), "check");
+}
+
 /* Whoever sweeps may take the folder away between its making and the lock's. */
 static gboolean
 take_lock(LodgeJob *job, GError **error)
 {
     g_autofree char *lock_path = g_build_filename(job->folder, "job.lock", NULL);
     g_autoptr(GError) problem = NULL;
+    gint64 deadline = lodge_deadline_in(MENDING_MS);
     for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
         g_clear_error(&problem);
         if (!lodge_dir_make(job->folder, 0755, error)) {
@@ -64,7 +79,16 @@ take_lock(LodgeJob *job, GError **error)
         }
         job->lock_fd = lodge_lock_take(lock_path, &problem);
         if (job->lock_fd >= 0) {
-            return TRUE;
+            /* The keeper waits for the end of who has it. */
+            return lodge_lock_write_pid(job->lock_fd, 0, error);
+        }
+        if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY) &&
+            may_be_mending(job, lock_path) && !lodge_deadline_passed(deadline)) {
+            if (!lodge_wait_for(LOOK_MS, error)) {
+                return FALSE;
+            }
+            attempt--;
+            continue;
         }
         if (!g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_NOT_FOUND)) {
             break;

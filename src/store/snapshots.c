@@ -25,6 +25,33 @@ lodge_store_snapshots(const LodgeStore *store, const char *guest, GError **error
     return lodge_dir_names(folder, error);
 }
 
+char **
+lodge_store_snapshots_hidden(const LodgeStore *store, const char *guest)
+{
+    g_autofree char *folder = lodge_store_guest_path(store, guest, "snapshots");
+    g_autoptr(GDir) content = g_dir_open(folder, 0, NULL);
+    GPtrArray *names = g_ptr_array_new();
+    for (const char *name; content != NULL && (name = g_dir_read_name(content)) != NULL;) {
+        if (*name == '.') {
+            g_ptr_array_add(names, g_strdup(name));
+        }
+    }
+    g_ptr_array_add(names, NULL);
+    return (char **)g_ptr_array_free(names, FALSE);
+}
+
+gboolean
+lodge_store_snapshots_unfinished(const LodgeStore *store, const char *guest)
+{
+    g_auto(GStrv) names = lodge_store_snapshots_hidden(store, guest);
+    for (gsize i = 0; names[i] != NULL; i++) {
+        if (!g_str_equal(names[i], ".given-up")) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 LodgeSnapshot *
 lodge_store_snapshot_in(const LodgeStore *store, const char *guest, const char *folder_name,
                         const char *name, GError **error)

@@ -13,6 +13,14 @@ char *lodge_store_snapshot_path(const LodgeStore *store, const char *guest, cons
 /* Names in order; none is an empty list. Free with g_strfreev. */
 char **lodge_store_snapshots(const LodgeStore *store, const char *guest, GError **error);
 
+/* Hidden names beside them: what commands have begun, and what they have given up. Free with
+ * g_strfreev. */
+char **lodge_store_snapshots_hidden(const LodgeStore *store, const char *guest);
+
+/* Is there something that a command has begun and not finished? The list of what was given up may
+ * stay, for layers that several stand on, and does not count. */
+gboolean lodge_store_snapshots_unfinished(const LodgeStore *store, const char *guest);
+
 /* Read one. NOT_FOUND, with a suggestion; INVALID. */
 LodgeSnapshot *lodge_store_snapshot(const LodgeStore *store, const char *guest, const char *name,
                                     GError **error);

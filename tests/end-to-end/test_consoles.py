@@ -396,11 +396,15 @@ def test_monitor_socket(desk, kind):
 def test_looks_while_a_verb_works(desk):
     """The job lock is held: by a command that waits for a guest, say."""
     holder = subprocess.Popen(["python3", "-c",
-                               "import fcntl, struct, sys, time\n"
-                               "file = open(sys.argv[1], 'r+')\n"
+                               "import fcntl, json, os, struct, sys, time\n"
+                               "file = open(sys.argv[1] + '.lock', 'r+')\n"
                                "fcntl.fcntl(file, 37, struct.pack('hhqqi4x', 1, 0, 0, 0, 0))\n"
+                               "file.truncate()\n"
+                               "print(os.getpid(), file=file, flush=True)\n"
+                               "with open(sys.argv[1] + '.json', 'w') as job:\n"
+                               "    json.dump({'verb': 'start', 'stage': '', 'pid': os.getpid()}, job)\n"
                                "print('held', flush=True)\ntime.sleep(600)",
-                               desk.run_folder / "job.lock"], stdout=subprocess.PIPE)
+                               desk.run_folder / "job"], stdout=subprocess.PIPE)
     try:
         assert holder.stdout.readline() == b"held\n"
         desk("pause", "c1", status=5)

@@ -124,6 +124,23 @@ def test_refused(lodge):
     assert_nothing_nameless(lodge, "web1")
 
 
+def test_renamed_and_deleted(lodge):
+    make_blank(lodge, "web1")
+    for number, name in enumerate("ab", 1):
+        write(lodge, "web1", number, number)
+        lodge("snapshot", "create", "web1", name)
+    at_a = of_snapshot(lodge, "web1", "a")
+    lodge("rename", "web1", "web2")
+    assert list(snapshots(lodge, "web2")) == ["a", "b"] and of_snapshot(lodge, "web2", "a") == at_a
+    lodge("snapshot", "restore", "web2", "a", "--yes")
+    assert content(lodge, "web2") == at_a
+    lodge("snapshot", "delete", "web2", "a", "--yes")
+    assert content(lodge, "web2") == at_a
+    assert_nothing_nameless(lodge, "web2")
+    lodge("delete", "web2", "--yes")
+    assert not lodge.guest_folder("web2").exists() and not lodge.leftovers()
+
+
 def test_raw_and_uefi(lodge):
     make_blank(lodge, "web1", "--firmware", "uefi")
     lodge("disk", "create", "web1", "data", "--size", "4M", "--format", "raw")
@@ -291,6 +308,25 @@ def kill_at(lodge, victim, words, step):
     done = lodge("snapshot", words[0], "run", *words[1:], *confirmed(words[0]), status=None,
                  env={"LODGE_TEST_FAULT": fault})
     assert done.status == -signal.SIGKILL if victim == "lodge" else victim == "keeper" or done.status, done
+
+
+@with_faults
+@pytest.mark.parametrize("verb,name,step", [("create", "by-itself", "create-stopped"),
+                                            ("create", "by-itself", "create-switched"),
+                                            ("delete", "by-itself", "live-turned")])
+def test_goes_on_by_itself(running, verb, name, step):
+    """Its command dies while the guest stands still for it: nobody need give another."""
+    lodge = running
+    if verb == "delete":
+        lodge("snapshot", "create", "run", name, "--disks-only")
+    before = change(lodge, 15)
+    seen = len(lodge.events("run"))
+    kill_at(lodge, "lodge", [verb, name], step)
+    lodge.wait_event("run", "resumed", seen)
+    wait_until(lambda: not list(lodge.guest_folder("run").glob("snapshots/.[!g]*")), what="an end of mending")
+    assert blocks(lodge) == before
+    assert name not in snapshots(lodge, "run")
+    assert_nothing_nameless(lodge, "run")
 
 
 @with_faults
