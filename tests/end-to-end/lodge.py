@@ -209,7 +209,8 @@ class Lodge:
         self.conf(name).write_text(text.replace(f"[{section}]\n", f"[{section}]\n{lines}"))
 
     def pid(self, name, lock):
-        return int(self.run_path(name, lock).read_text())
+        """0: the lock is taken, and its holder's id not written yet."""
+        return int(self.run_path(name, lock).read_text() or 0)
 
     def qemu(self, name):
         return self.pid(name, "qemu.lock")
