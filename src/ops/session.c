@@ -11,6 +11,7 @@
 
 enum {
     QUIT_TIMEOUT_MS = 3000,
+    STAT_LIMIT_BYTES = 4096,
     END_TIMEOUT_MS = 10000,
     KEEPER_TIMEOUT_MS = 3000,
     LOOK_MS = 10,
@@ -208,6 +209,17 @@ session_let_keeper(const Session *session, gboolean *out_starts, GError **error)
     return TRUE;
 }
 
+/* Stopped (SIGSTOP, a debugger): it would not hear a polite signal. */
+static gboolean
+is_stopped(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
+    g_autofree char *text = lodge_file_read(path, STAT_LIMIT_BYTES, NULL, NULL);
+    const char *name_end = text != NULL ? strrchr(text, ')') : NULL;
+    return name_end != NULL &&
+           (g_str_has_prefix(name_end, ") T") || g_str_has_prefix(name_end, ") t"));
+}
+
 gboolean
 session_kill(const Session *session, GError **error)
 {
@@ -217,12 +229,14 @@ session_kill(const Session *session, GError **error)
         return FALSE;
     }
     g_autofree char *lock = lodge_store_run_path(session->store, session->guest->name, "qemu.lock");
-    lodge_autofd pid_fd = lodge_lock_open_holder(lock, NULL);
+    pid_t pid = 0;
+    lodge_autofd pid_fd = lodge_lock_open_holder(lock, &pid);
     if (pid_fd >= 0 && !mark_killed(session, error)) {
         return FALSE;
     }
     /* Without a holder it ended just now, or is ending. */
-    gboolean ended = pid_fd < 0 || end_by(pid_fd, SIGTERM, QUIT_TIMEOUT_MS, &problem);
+    gboolean ended = pid_fd < 0 ||
+                     (!is_stopped(pid) && end_by(pid_fd, SIGTERM, QUIT_TIMEOUT_MS, &problem));
     if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INTERRUPTED)) {
         g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;
