@@ -150,7 +150,8 @@ def test_console_on_a_terminal(desk):
     terminal.send("echo five-$((2+3))\r")
     terminal.expect("five-5")
     os.kill(terminal.process.pid, signal.SIGWINCH)
-    terminal.send("echo run-$((1)); sleep 600\r")
+    # one process says that it runs and sleeps: between two, Ctrl-C would be the shell's
+    terminal.send("sh -c 'echo run-$((1)); exec sleep 600'\r")
     terminal.expect("run-1")
     terminal.send("\x03")  # the guest's
     terminal.send("echo six-$((3+3))\r")
