@@ -240,14 +240,14 @@ test_ensure(void)
 {
     g_autoptr(GError) error = NULL;
     g_autofree char *count = test_path("count");
-    g_autofree char *slow = g_strdup_printf("echo x >>%s; sleep 1\n%s", count, good);
+    g_autofree char *slow = g_strdup_printf("echo x >>%s; sleep 2\n%s", count, good);
     test_entry("slow", entry);
     test_recipe("fake", slow);
     pid_t child = fork();
     if (child == 0) {
         _exit(lodge_image_ensure(test_store, "slow", NULL, NULL) ? 0 : 1);
     }
-    while (!test_exists("images/.new-slow.lock")) {
+    while (!test_exists("count")) { /* its lock file is there before it is locked */
         g_assert_true(lodge_wait_for(10, NULL));
     }
     g_autoptr(TestListener) listener = test_listener();
