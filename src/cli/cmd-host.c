@@ -1,9 +1,7 @@
 /* host ksm: equal pages of guests kept once. */
 #include "config.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include "cli/cli.h"
 #include "host/ksm.h"
@@ -16,11 +14,10 @@ count_guests(const LodgeStore *store, gboolean tell)
     g_auto(GStrv) names = lodge_store_guests(store, NULL);
     for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
         g_autofree char *lock = lodge_store_run_path(store, names[i], "qemu.lock");
-        g_autofree char *watch = lodge_store_run_path(store, names[i], "watch");
         if (lodge_lock_is_held(lock)) {
             count++;
             if (tell) {
-                utimensat(AT_FDCWD, watch, NULL, 0);
+                lodge_store_watch(store, names[i]);
             }
         }
     }

@@ -251,6 +251,14 @@ has_qemu(const Keeper *keeper)
     return FALSE;
 }
 
+/* Deleted between the command that wanted it started, which was killed, and now. */
+static gboolean
+is_deleted(const Keeper *keeper)
+{
+    g_autofree char *folder = lodge_store_guest_path(keeper->store, keeper->name, NULL);
+    return !g_file_test(folder, G_FILE_TEST_EXISTS);
+}
+
 gboolean
 keeper_begin(Keeper *keeper, KeeperTask task, GError **error)
 {
@@ -264,7 +272,9 @@ keeper_begin(Keeper *keeper, KeeperTask task, GError **error)
     }
     gboolean fine = adopts ? adopt(keeper, &problem) : start(keeper, begin_of(task), &problem);
     if (!fine) {
-        if (!adopts) {
+        if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_NOT_FOUND) && is_deleted(keeper)) {
+            lodge_job_sweep(keeper->store);
+        } else if (!adopts) {
             keeper_tidy_up(keeper);
             keeper_enter(keeper, LODGE_STATE_STOPPED, "start-failed", problem->message);
         }

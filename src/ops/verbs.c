@@ -274,6 +274,12 @@ session_delete(const Session *session, gboolean force, LodgeProgress *progress, 
         !lodge_store_remove(session->store, LODGE_STORE_GUESTS, name, error)) {
         return FALSE;
     }
+    /* Whoever began to start it before may have come between: nobody can from now on. */
+    g_autoptr(LodgeGuestState) late = lodge_store_state(session->store, name);
+    now.state = late;
+    if ((late->has_qemu || late->has_keeper) && !session_kill(&now, error)) {
+        return FALSE;
+    }
     lodge_limits_remove(session->store, name);
     lodge_net_release(session->store, name);
     lodge_event_append(session->store, name, "deleted", NULL);

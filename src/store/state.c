@@ -2,7 +2,10 @@
 
 #include "store/state.h"
 
+#include <fcntl.h>
+#include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/base.h"
 #include "store/store.h"
@@ -118,26 +121,35 @@ read_run(const LodgeStore *store, const char *guest, LodgeGuestState *state)
     add_job(store, guest, state);
 }
 
+/* @guests_fd: the folder of all guests, from where the way to a file is short. */
 static LodgeGuestState *
-look(const LodgeStore *store, const char *guest, gboolean has_run)
+look(const LodgeStore *store, int guests_fd, const char *guest, gboolean has_run)
 {
     LodgeGuestState *state = g_new0(LodgeGuestState, 1);
-    g_autofree char *marker = lodge_store_guest_path(store, guest, "creating");
-    gboolean unfinished = g_file_test(marker, G_FILE_TEST_EXISTS);
+    char marker[NAME_MAX + sizeof "/creating"];
+    g_snprintf(marker, sizeof marker, "%s/creating", guest);
     if (has_run) {
         read_run(store, guest, state);
     }
-    if (unfinished) {
+    if (faccessat(guests_fd, marker, F_OK, 0) == 0) {
         state->state = LODGE_STATE_CREATING;
     }
     return state;
+}
+
+static int
+open_guests(const LodgeStore *store)
+{
+    g_autofree char *folder = g_build_filename(store->root, "guests", NULL);
+    return open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 LodgeGuestState *
 lodge_store_state(const LodgeStore *store, const char *guest)
 {
     g_autofree char *folder = lodge_store_run_path(store, guest, NULL);
-    return look(store, guest, g_file_test(folder, G_FILE_TEST_IS_DIR));
+    lodge_autofd guests_fd = open_guests(store);
+    return look(store, guests_fd, guest, g_file_test(folder, G_FILE_TEST_IS_DIR));
 }
 
 GPtrArray *
@@ -146,13 +158,24 @@ lodge_store_states(const LodgeStore *store, const char *const *guests)
     GPtrArray *states = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_guest_state_free);
     g_autofree char *folder = g_build_filename(store->run, "guests", NULL);
     g_auto(GStrv) running = lodge_dir_names(folder, NULL);
+    lodge_autofd guests_fd = open_guests(store);
     char **run = running;
     for (gsize i = 0; guests[i] != NULL; i++) {
         while (run != NULL && *run != NULL && strcmp(*run, guests[i]) < 0) {
             run++;
         }
         gboolean has_run = run != NULL && *run != NULL && g_str_equal(*run, guests[i]);
-        g_ptr_array_add(states, look(store, guests[i], has_run));
+        g_ptr_array_add(states, look(store, guests_fd, guests[i], has_run));
     }
     return states;
+}
+
+void
+lodge_store_watch(const LodgeStore *store, const char *guest)
+{
+    g_autofree char *path = lodge_store_run_path(store, guest, "watch");
+    lodge_autofd fd = open(path, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "", 1) < 0) {
+        g_debug("guest %s: its keeper is told often enough", guest);
+    }
 }

@@ -98,6 +98,9 @@ LodgeGuestState *lodge_store_state(const LodgeStore *store, const char *guest);
 /* The same for @guests, sorted by name as lodge_store_guests() gives them, in their order; quicker,
  * because those that have nothing running are told by one look. Free with g_ptr_array_unref. */
 GPtrArray *lodge_store_states(const LodgeStore *store, const char *const *guests);
+/* Tell the guest's keeper that somebody watches: it publishes figures for the next 10 s. One that
+ * isn't there, or isn't ours, hears nothing. Never waits. */
+void lodge_store_watch(const LodgeStore *store, const char *guest);
 
 /* Append a line to <run>/events.jsonl: time, guest, event and @details (stolen; may be NULL).
  * Failure is ignored: an event is news, not state. */

@@ -3,11 +3,9 @@
 #include "top/sample.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -139,13 +137,6 @@ add_published(const LodgeStore *store, TopGuest *guest)
     guest->guest_used_bytes = total >= 0 && available >= 0 ? MAX(total - available, 0) : -1;
 }
 
-static void
-touch(const LodgeStore *store, const char *name)
-{
-    g_autofree char *path = lodge_store_run_path(store, name, "watch");
-    utimensat(AT_FDCWD, path, NULL, 0);
-}
-
 static const TopGuest *
 find_guest(const TopSample *sample, const char *name)
 {
@@ -231,7 +222,7 @@ look_at(const LodgeStore *store, const char *name, const TopSample *before, gint
     guest->received_bytes = guest->sent_bytes = -1;
     add_definition(store, guest, last);
     if (guest->state->has_qemu) {
-        touch(store, name);
+        lodge_store_watch(store, name);
         add_process(guest);
         add_published(store, guest);
         g_autoptr(LodgeCgroup) cgroup = lodge_limits_cgroup(store, name, NULL);

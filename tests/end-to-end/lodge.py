@@ -18,6 +18,7 @@ PROGRAM = BUILD / "lodge"
 # Everything here has to answer in seconds, but on two busy cores: deadlines are for what hangs.
 LONG_S = 120
 PAUSE_S = 0.01
+ENDING_S = 5  # for a process that nobody waits for any more
 
 USAGE, NOT_FOUND, EXISTS, BUSY, UNSUPPORTED, INTERRUPTED = 2, 3, 4, 5, 6, 130
 
@@ -248,7 +249,11 @@ class Lodge:
         return processes_with(f"={self.folder}")
 
     def leftovers(self):
-        """All that a store without guests should not have."""
+        """All that a store without guests should not have. A keeper lets go of its guest before it
+        ends: what is only ending may take its moment."""
+        end = time.monotonic() + ENDING_S
+        while self.processes() and time.monotonic() < end:
+            time.sleep(PAUSE_S)
         found = [str(path) for place in ("guests", "run/guests")
                  if (self.folder / place).is_dir()
                  for path in (self.folder / place).iterdir()]
