@@ -11,7 +11,7 @@
 
 static char *option_user, *option_timeout, *option_folder;
 static char **option_environment;
-static gboolean option_stdin, option_terminal;
+static gboolean option_stdin, option_no_stdin, option_terminal;
 
 const GOptionEntry lodge_options_exec[] = {
     {"stdin", 'i', 0, G_OPTION_ARG_NONE, &option_stdin, "Send it our standard input", NULL},
@@ -47,9 +47,20 @@ check_options(gint64 *out_timeout_ms, GError **error)
                                "--folder %s: a path from the guest's root is wanted (/…)",
                                option_folder);
     }
+    if (option_no_stdin && (option_stdin || option_terminal)) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE, "--no-stdin contradicts %s",
+                               option_stdin ? "--stdin" : "--terminal");
+    }
     return !option_terminal || isatty(STDIN_FILENO) ||
            lodge_error_set(error, LODGE_ERROR_USAGE,
-                           "--terminal: standard input is none (without it, --stdin takes a pipe)");
+                           "--terminal: standard input is none (a pipe needs no --terminal)");
+}
+
+/* As programs in a pipe expect it. What is typed at a terminal is the shell's, unless asked for. */
+static gboolean
+sends_input(void)
+{
+    return option_stdin || option_terminal || (!option_no_stdin && !isatty(STDIN_FILENO));
 }
 
 /* What the program shall know besides: on a terminal of ours, its kind. Free with g_strfreev. */
@@ -93,7 +104,7 @@ lodge_cmd_exec(LodgeCli *cli, int argc, char **argv, GError **error)
                                         .terminal = option_terminal,
                                         .rows = size.ws_row,
                                         .columns = size.ws_col},
-                            .input_fd = option_stdin || option_terminal ? STDIN_FILENO : -1,
+                            .input_fd = sends_input() ? STDIN_FILENO : -1,
                             .output_fd = STDOUT_FILENO,
                             .error_fd = STDERR_FILENO,
                             .timeout_ms = timeout_ms};

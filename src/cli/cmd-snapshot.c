@@ -212,32 +212,51 @@ print_view(const LodgeCli *cli, const char *guest, const LodgeSnapshotView *view
     }
 }
 
+/* The one of that name in @views, or an error that suggests one. */
+static const LodgeSnapshotView *
+find_view(const GPtrArray *views, const char *guest, const char *name, GError **error)
+{
+    g_autoptr(GPtrArray) names = g_ptr_array_new();
+    for (guint i = 0; i < views->len; i++) {
+        const LodgeSnapshotView *view = views->pdata[i];
+        if (g_str_equal(view->snapshot->name, name)) {
+            return view;
+        }
+        g_ptr_array_add(names, view->snapshot->name);
+    }
+    g_ptr_array_add(names, NULL);
+    g_autofree char *hint = lodge_text_suggestion(name, (const char *const *)names->pdata);
+    lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "guest %s has no snapshot “%s”%s", guest, name,
+                    hint);
+    return NULL;
+}
+
 gboolean
 lodge_cmd_snapshot_show(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
     g_autoptr(GPtrArray) views = lodge_snapshots(cli->store, argv[1], error);
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-    for (guint i = 0; views != NULL && i < views->len; i++) {
-        const LodgeSnapshotView *view = views->pdata[i];
-        if (!g_str_equal(view->snapshot->name, argv[2])) {
-            g_ptr_array_add(names, view->snapshot->name);
-            continue;
-        }
-        if (cli->json) {
-            lodge_print_json(view_json(view));
-        } else {
-            print_view(cli, argv[1], view);
-        }
-        return TRUE;
+    const LodgeSnapshotView *view = views != NULL ? find_view(views, argv[1], argv[2], error)
+                                                  : NULL;
+    if (view == NULL) {
+        return FALSE;
     }
-    g_ptr_array_add(names, NULL);
-    if (views != NULL) {
-        g_autofree char *hint = lodge_text_suggestion(argv[2], (const char *const *)names->pdata);
-        lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "guest %s has no snapshot “%s”%s", argv[1],
-                        argv[2], hint);
+    if (cli->json) {
+        lodge_print_json(view_json(view));
+    } else {
+        print_view(cli, argv[1], view);
     }
-    return FALSE;
+    return TRUE;
+}
+
+/* Nobody is asked about a snapshot that isn't there. */
+static gboolean
+confirm(const LodgeCli *cli, const char *guest, const char *name, const char *question,
+        GError **error)
+{
+    g_autoptr(GPtrArray) views = lodge_snapshots(cli->store, guest, error);
+    return views != NULL && find_view(views, guest, name, error) != NULL &&
+           (lodge_option_yes || lodge_ask(question, error));
 }
 
 gboolean
@@ -246,7 +265,7 @@ lodge_cmd_snapshot_restore(LodgeCli *cli, int argc, char **argv, GError **error)
     (void)argc;
     g_autofree char *question = g_strdup_printf(
         "Make %s what it was at %s? What it is now is lost.", argv[1], argv[2]);
-    if (!lodge_option_yes && !lodge_ask(question, error)) {
+    if (!confirm(cli, argv[1], argv[2], question, error)) {
         return FALSE;
     }
     LodgeProgress *progress = lodge_cli_progress_new(cli);
@@ -276,7 +295,7 @@ lodge_cmd_snapshot_delete(LodgeCli *cli, int argc, char **argv, GError **error)
     g_autoptr(json_t) list = json_array();
     for (int i = 2; i < argc; i++) {
         g_autofree char *question = g_strdup_printf("Delete snapshot %s of %s?", argv[i], argv[1]);
-        if (!lodge_option_yes && !lodge_ask(question, error)) {
+        if (!confirm(cli, argv[1], argv[i], question, error)) {
             return FALSE;
         }
         LodgeProgress *progress = lodge_cli_progress_new(cli);

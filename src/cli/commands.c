@@ -96,7 +96,7 @@ static const LodgeCommandRow rows[] = {
      "comes in the end, and there are no signals, terminals or other users.",
      "lodge exec web1 systemctl is-system-running\nlodge exec web1 -- sh -c 'df -h /; free -m'\n"
      "lodge exec -t web1 bash # with a terminal\n"
-     "lodge exec -i web1 tar -xf - -C /srv <site.tar # with standard input\n"
+     "lodge exec web1 tar -xf - -C /srv <site.tar # with standard input\n"
      "lodge exec --user www-data --folder /srv --env LANG=C web1 ls",
      lodge_options_exec, 2, -1, LODGE_WORD_GUEST, TRUE, lodge_cmd_exec},
     {"cp", INSIDE, "FROM TO", "copy files into a guest, or out of it",

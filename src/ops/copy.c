@@ -163,15 +163,18 @@ copy_by_qemu(LodgeGuestAgent *agent, const LodgeCopy *copy, LodgeCopied *out_cop
     if (copy->into_guest && g_file_test(copy->host_path, G_FILE_TEST_IS_DIR)) {
         return way_needs_lodge_agent(copy->guest, "whole folders", error);
     }
+    g_autofree char *name = g_path_get_basename(copy->host_path);
+    g_autofree char *target = g_str_has_suffix(copy->guest_path, "/")
+                                  ? g_strconcat(copy->guest_path, name, NULL)
+                                  : g_strdup(copy->guest_path);
     g_autofree char *content = copy->into_guest
                                    ? read_host(copy, &length, error)
                                    : lodge_guest_agent_file_read(agent, copy->guest_path,
                                                                  QEMU_FILE_LIMIT_BYTES, deadline,
                                                                  &length, error);
-    if (content == NULL ||
-        !(copy->into_guest ? lodge_guest_agent_file_write(agent, copy->guest_path, content, length,
-                                                          deadline, error)
-                           : write_host(copy, content, length, error))) {
+    if (content == NULL || !(copy->into_guest ? lodge_guest_agent_file_write(
+                                                    agent, target, content, length, deadline, error)
+                                              : write_host(copy, content, length, error))) {
         return error != NULL && g_error_matches(*error, LODGE_ERROR, LODGE_ERROR_INVALID)
                    ? lodge_error_prefix(error,
                                         "by QEMU's agent, which has no more than 64 MiB at a time "

@@ -60,7 +60,7 @@ def test_an_address_that_comes_is_known(box):
 
 def test_50_mb_through_a_pipe(box, big):
     with open(big, "rb") as data:
-        done = subprocess.run(box.argv(["exec", "-i", "box", "cat"]), env=box.env, stdin=data,
+        done = subprocess.run(box.argv(["exec", "box", "cat"]), env=box.env, stdin=data,
                               stdout=subprocess.PIPE, timeout=LONG_S, check=True)
     assert hashlib.sha256(done.stdout).digest() == hashlib.sha256(big.read_bytes()).digest()
 
@@ -217,7 +217,7 @@ def test_with_qemus_agent_only_and_install(box, tmp_path):
                       "killall lodge-agent")
     wait_until(lambda: box.show("box")["inside"] is None, what="its end is seen")
     assert "agent-down" in [event["event"] for event in box.events("box")[mark:]]
-    result = box("exec", "-i", "--env", "A=b", "--folder", "/tmp", "box", "sh", "-c",
+    result = box("exec", "--env", "A=b", "--folder", "/tmp", "box", "sh", "-c",
                  "echo $A $PWD; cat; echo e >&2; exit 3", input=b"in", status=3)
     assert (result.out, result.err) == ("b /tmp\nin", "e\n")
     assert "lodge agent install box" in box("exec", "--user", "root", "box", "true",

@@ -83,7 +83,7 @@ def test_exec_hands_words_over_unchanged(box):
 
 def test_exec_input_is_binary_safe(box):
     data = bytes(range(256)) * 400
-    result = box("exec", "-i", "box", "cat", input=data, text=False)
+    result = box("exec", "box", "cat", input=data, text=False)
     assert result.out == data
 
 
