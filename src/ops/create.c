@@ -28,8 +28,7 @@ clear_name(const Session *session, GError **error)
 {
     const char *name = session->guest->name;
     g_autofree char *folder = lodge_store_guest_path(session->store, name, NULL);
-    g_autofree char *marker = lodge_store_guest_path(session->store, name, "creating");
-    if (g_file_test(marker, G_FILE_TEST_EXISTS)) {
+    if (g_file_test(folder, G_FILE_TEST_EXISTS) && lodge_store_is_creating(session->store, name)) {
         return session_delete(session, TRUE, NULL, error);
     }
     return !g_file_test(folder, G_FILE_TEST_EXISTS) ||
@@ -115,9 +114,8 @@ build(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *progress,
                              .keys = keys,
                              .networks = what->networks != NULL ? what->networks : chosen};
     const char *folder = lodge_staging_folder(staging);
-    g_autofree char *marker = g_build_filename(folder, "creating", NULL);
     return definition_write(&definition, folder, error) &&
-           (!what->start || lodge_file_write(marker, "", 0, 0600, LODGE_WRITE_NO_SYNC, error)) &&
+           (!what->start || lodge_store_creating_begin(store, what->name, error)) &&
            lodge_interrupt_check(error) && lodge_staging_commit(staging, FALSE, error);
 }
 
@@ -140,13 +138,12 @@ start(Session *session, const LodgeCreate *what, LodgeProgress *progress, GError
 static gboolean
 bring_up(Session *session, const LodgeCreate *what, LodgeProgress *progress, GError **error)
 {
-    g_autofree char *marker = lodge_store_guest_path(session->store, what->name, "creating");
     if (!what->start || start(session, what, progress, error)) {
-        unlink(marker);
+        lodge_store_creating_end(session->store, what->name);
         return TRUE;
     }
     if (what->keep) {
-        unlink(marker);
+        lodge_store_creating_end(session->store, what->name);
         return lodge_error_prefix(error, "kept for a look");
     }
     /* One more Ctrl-C must not leave half a guest. */

@@ -47,14 +47,6 @@ check_memory(const LodgeGuest *guest, GError **error)
                            guest->name, wanted, there);
 }
 
-/* Finish what a killed `create` began: the guest is whole, so it is kept. */
-static void
-forget_creation(const LodgeStore *store, const char *name)
-{
-    g_autofree char *marker = lodge_store_guest_path(store, name, "creating");
-    unlink(marker);
-}
-
 /* A guest whose limits can't hold runs all the same, but not silently. */
 static void
 say_unlimited(const Session *session, LodgeProgress *progress)
@@ -130,7 +122,8 @@ lodge_start(const LodgeStore *store, const char *name, gboolean paused, const ch
         return FALSE;
     }
     progress = lodge_job_progress(session->job, progress);
-    forget_creation(store, name);
+    /* Finish what a killed `create` began: the guest is whole, so it is kept. */
+    lodge_store_creating_end(store, name);
     if (paused && session->state->has_qemu && session->state->state != LODGE_STATE_PAUSED) {
         return lodge_error_set(error, LODGE_ERROR_BUSY,
                                "guest %s is running already (`lodge pause %s` pauses it)", name,

@@ -70,7 +70,12 @@ lodge_store_guest_rename(const LodgeStore *store, const char *from, const char *
 {
     g_autofree char *old = lodge_store_guest_path(store, from, NULL);
     g_autofree char *fresh = lodge_store_guest_path(store, to, NULL);
+    gboolean is_creating = lodge_store_is_creating(store, from);
+    if (is_creating && !lodge_store_creating_begin(store, to, error)) {
+        return FALSE;
+    }
     if (renameat2(AT_FDCWD, old, AT_FDCWD, fresh, RENAME_NOREPLACE) == 0) {
+        lodge_store_creating_end(store, is_creating ? from : to);
         return TRUE;
     }
     return errno == EEXIST

@@ -91,6 +91,9 @@ lodge_staging_begin(const LodgeStore *store, LodgeStoreKind kind, const char *na
         }
         return NULL;
     }
+    if (kind == LODGE_STORE_GUESTS) {
+        lodge_store_creating_end(store, name);
+    }
     /* From here on the folder is ours to remove. */
     staging->folder = g_steal_pointer(&folder);
     if (!check_free(staging, kind, error) || !lodge_tree_remove(staging->folder, error) ||
@@ -171,6 +174,9 @@ lodge_store_remove(const LodgeStore *store, LodgeStoreKind kind, const char *nam
     }
     gboolean fine = rename(path, gone) == 0 ||
                     lodge_error_errno(error, errno, "Removing %s %s", kind_words[kind], name);
+    if (fine && kind == LODGE_STORE_GUESTS) {
+        lodge_store_creating_end(store, name);
+    }
     fine = fine && lodge_tree_remove(gone, error);
     unlink(lock_path);
     return fine;

@@ -3,7 +3,6 @@
 #include "store/state.h"
 
 #include <fcntl.h>
-#include <limits.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -121,35 +120,38 @@ read_run(const LodgeStore *store, const char *guest, LodgeGuestState *state)
     add_job(store, guest, state);
 }
 
-/* @guests_fd: the folder of all guests, from where the way to a file is short. */
 static LodgeGuestState *
-look(const LodgeStore *store, int guests_fd, const char *guest, gboolean has_run)
+look(const LodgeStore *store, const char *guest, gboolean is_creating, gboolean has_run)
 {
     LodgeGuestState *state = g_new0(LodgeGuestState, 1);
-    char marker[NAME_MAX + sizeof "/creating"];
-    g_snprintf(marker, sizeof marker, "%s/creating", guest);
     if (has_run) {
         read_run(store, guest, state);
     }
-    if (faccessat(guests_fd, marker, F_OK, 0) == 0) {
+    if (is_creating) {
         state->state = LODGE_STATE_CREATING;
     }
     return state;
-}
-
-static int
-open_guests(const LodgeStore *store)
-{
-    g_autofree char *folder = g_build_filename(store->root, "guests", NULL);
-    return open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
 LodgeGuestState *
 lodge_store_state(const LodgeStore *store, const char *guest)
 {
     g_autofree char *folder = lodge_store_run_path(store, guest, NULL);
-    lodge_autofd guests_fd = open_guests(store);
-    return look(store, guests_fd, guest, g_file_test(folder, G_FILE_TEST_IS_DIR));
+    /* In this order: a `create` that ends in between is seen as one that goes on. */
+    gboolean is_creating = lodge_store_is_creating(store, guest);
+    return look(store, guest, is_creating, g_file_test(folder, G_FILE_TEST_IS_DIR));
+}
+
+/* Is @name among the sorted names from @at on? @at goes there. */
+static gboolean
+advance(char ***at, const char *name)
+{
+    char **here = *at;
+    while (here != NULL && *here != NULL && strcmp(*here, name) < 0) {
+        here++;
+    }
+    *at = here;
+    return here != NULL && *here != NULL && g_str_equal(*here, name);
 }
 
 GPtrArray *
@@ -157,15 +159,14 @@ lodge_store_states(const LodgeStore *store, const char *const *guests)
 {
     GPtrArray *states = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_guest_state_free);
     g_autofree char *folder = g_build_filename(store->run, "guests", NULL);
+    g_auto(GStrv) creating = lodge_store_creating(store);
     g_auto(GStrv) running = lodge_dir_names(folder, NULL);
-    lodge_autofd guests_fd = open_guests(store);
+    char **created = creating;
     char **run = running;
     for (gsize i = 0; guests[i] != NULL; i++) {
-        while (run != NULL && *run != NULL && strcmp(*run, guests[i]) < 0) {
-            run++;
-        }
-        gboolean has_run = run != NULL && *run != NULL && g_str_equal(*run, guests[i]);
-        g_ptr_array_add(states, look(store, guests_fd, guests[i], has_run));
+        gboolean is_creating = advance(&created, guests[i]);
+        gboolean has_run = advance(&run, guests[i]);
+        g_ptr_array_add(states, look(store, guests[i], is_creating, has_run));
     }
     return states;
 }

@@ -93,6 +93,16 @@ void lodge_job_end(LodgeJob *job);
 /* Remove the run folders of guests that are gone: their `create` or `delete` was killed. */
 void lodge_job_sweep(const LodgeStore *store);
 
+/* A guest's `create` has not ended: the guest's state says so, until the end of it, or of the
+ * guest. A new staging of that name forgets it, and so does the folder's removal; a rename takes it
+ * along. begin's errors: those of writing a file. */
+gboolean lodge_store_creating_begin(const LodgeStore *store, const char *guest, GError **error);
+void lodge_store_creating_end(const LodgeStore *store, const char *guest);
+gboolean lodge_store_is_creating(const LodgeStore *store, const char *guest);
+/* Their names, sorted; of some the guest may be gone. NULL if there are none. Free with g_strfreev.
+ */
+char **lodge_store_creating(const LodgeStore *store);
+
 /* Look at what the keeper published and which locks are held; asks no process, so it can't wait. */
 LodgeGuestState *lodge_store_state(const LodgeStore *store, const char *guest);
 /* The same for @guests, sorted by name as lodge_store_guests() gives them, in their order; quicker,

@@ -161,6 +161,46 @@ test_state_of_the_dead_is_not_believed(void)
     g_assert_cmpstr(crashed->reason, ==, "panic");
 }
 
+static LodgeState
+state_among_all(const char *name)
+{
+    g_auto(GStrv) names = lodge_store_guests(store, NULL);
+    g_autoptr(GPtrArray) states = lodge_store_states(store, (const char *const *)names);
+    for (guint i = 0; i < states->len; i++) {
+        const LodgeGuestState *state = states->pdata[i];
+        g_autoptr(LodgeGuestState) alone = lodge_store_state(store, names[i]);
+        g_assert_cmpint(state->state, ==, alone->state);
+        if (g_str_equal(names[i], name)) {
+            return state->state;
+        }
+    }
+    g_assert_not_reached();
+}
+
+/* The word is the name's: it goes along with a rename, and never to another guest of that name. */
+static void
+test_creating_is_told(void)
+{
+    g_autoptr(GError) error = NULL;
+    make_guest("half", "");
+    make_guest("whole", "");
+    g_assert_true(lodge_store_creating_begin(store, "half", &error));
+    g_assert_true(lodge_store_creating_begin(store, "zombie", &error));
+    g_assert_cmpint(state_among_all("half"), ==, LODGE_STATE_CREATING);
+    g_assert_cmpint(state_among_all("whole"), ==, LODGE_STATE_STOPPED);
+    g_assert_true(lodge_store_guest_rename(store, "half", "moved", &error));
+    g_assert_cmpint(state_among_all("moved"), ==, LODGE_STATE_CREATING);
+    g_assert_false(lodge_store_is_creating(store, "half"));
+    g_assert_true(lodge_store_guest_rename(store, "whole", "zombie", &error));
+    g_assert_cmpint(state_among_all("zombie"), ==, LODGE_STATE_STOPPED);
+    g_assert_true(lodge_store_remove(store, LODGE_STORE_GUESTS, "moved", &error));
+    g_assert_false(lodge_store_is_creating(store, "moved"));
+    g_assert_true(lodge_store_creating_begin(store, "again", &error));
+    make_guest("again", "");
+    g_assert_cmpint(state_among_all("again"), ==, LODGE_STATE_STOPPED);
+    g_assert_no_error(error);
+}
+
 static void
 test_events(void)
 {
@@ -189,6 +229,7 @@ main(int argc, char **argv)
     g_test_add_func("/store/uncommitted", test_uncommitted_leaves_nothing);
     g_test_add_func("/store/job", test_job_excludes);
     g_test_add_func("/store/state", test_state_of_the_dead_is_not_believed);
+    g_test_add_func("/store/creating", test_creating_is_told);
     g_test_add_func("/store/events", test_events);
     int status = g_test_run();
     lodge_store_free(store);
