@@ -1,6 +1,6 @@
 /* What the fuzz targets of all layers share. A target defines fuzz_one() and includes this once.
- * With LODGE_FUZZ it is one for libFuzzer; else a test whose arguments are seeds: each is tried
- * whole, cut short at each place, and with a bit of it wrong. */
+ * With LODGE_FUZZ it is one for libFuzzer; else a test whose arguments are seeds, or folders of
+ * them: each is tried whole, cut short at each place, and with a bit of it wrong. */
 #pragma once
 
 #include <string.h>
@@ -18,12 +18,12 @@ LLVMFuzzerTestOneInput(const guint8 *data, gsize size)
     return 0;
 }
 
-#ifndef LODGE_FUZZ
-
 enum {
     FUZZ_SEED_LIMIT_BYTES = 64 << 10,
     FUZZ_SEED_WHOLE_BYTES = 4096, /* a longer seed is cut and changed in its first ones only */
 };
+
+#ifndef LODGE_FUZZ
 
 static void
 fuzz_seed(gconstpointer path)
@@ -44,14 +44,27 @@ fuzz_seed(gconstpointer path)
     }
 }
 
+static void
+fuzz_add(const char *path)
+{
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *test = g_strdup_printf("/fuzz/%s", name);
+    g_test_add_data_func_full(test, g_strdup(path), fuzz_seed, g_free);
+}
+
 int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     for (int i = 1; i < argc; i++) {
-        g_autofree char *name = g_path_get_basename(argv[i]);
-        g_autofree char *path = g_strdup_printf("/fuzz/%s", name);
-        g_test_add_data_func(path, argv[i], fuzz_seed);
+        g_auto(GStrv) names = lodge_dir_names(argv[i], NULL);
+        for (gsize k = 0; names != NULL && names[k] != NULL; k++) {
+            g_autofree char *path = g_build_filename(argv[i], names[k], NULL);
+            fuzz_add(path);
+        }
+        if (names == NULL) {
+            fuzz_add(argv[i]);
+        }
     }
     return argc > 1 ? g_test_run() : 1;
 }

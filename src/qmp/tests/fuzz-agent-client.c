@@ -1,5 +1,5 @@
 /* Feeds bytes to the client of lodge-agent as if a guest had sent them. The first byte chooses what
- * is asked, the rest is what comes back; then the port closes. Built as fuzz-qmp.c is. In the
+ * is asked, the rest is what comes back; then the port closes. In the
  * bytes, "MAGIC" stands for the agent's mark, and "NONCE" for that of the keeper's last hello. */
 #include "config.h"
 
@@ -7,14 +7,12 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/tests/fuzz.h"
 #include "qmp/agent-private.h"
 
 enum {
-    INPUT_LIMIT_BYTES = 64 * 1024,
     KINDS = 13,
 };
-
-int LLVMFuzzerTestOneInput(const guint8 *data, size_t size);
 
 static GString *
 with_marks(const guint8 *data, gsize size, const guint8 *nonce)
@@ -166,19 +164,19 @@ ask(LodgeAgent *agent, guint which)
     }
 }
 
-int
-LLVMFuzzerTestOneInput(const guint8 *data, size_t size)
+static void
+fuzz_one(const guint8 *data, gsize size)
 {
     static const guint8 zeros[NONCE_BYTES];
     int pair[2];
-    if (size == 0 || size > INPUT_LIMIT_BYTES ||
+    if (size == 0 || size > FUZZ_SEED_LIMIT_BYTES ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        return 0;
+        return;
     }
     lodge_autofd theirs = pair[1];
     if (data[0] == 'k') {
         feed_control(pair[0], theirs, data + 1, size - 1);
-        return 0;
+        return;
     }
     LodgeAgent *agent = g_new0(LodgeAgent, 1);
     agent->lock_fd = -1;
@@ -190,42 +188,4 @@ LLVMFuzzerTestOneInput(const guint8 *data, size_t size)
     shutdown(theirs, SHUT_WR);
     ask(agent, data[0] % KINDS);
     lodge_agent_free(agent);
-    return 0;
 }
-
-#ifndef LODGE_FUZZ
-
-#define SEEDS LODGE_SOURCE_DIR "/src/qmp/tests/seeds-agent"
-
-static void
-test_seed(gconstpointer data)
-{
-    g_autoptr(GError) error = NULL;
-    gsize size = 0;
-    g_autofree char *bytes = lodge_file_read(data, INPUT_LIMIT_BYTES, &size, &error);
-    g_assert_no_error(error);
-    LLVMFuzzerTestOneInput((const guint8 *)bytes, size);
-    /* Cut short at each place, and with a bit of it wrong. */
-    for (gsize i = 0; i < size; i++) {
-        LLVMFuzzerTestOneInput((const guint8 *)bytes, i);
-        bytes[i] ^= (char)(1 << i % 8);
-        LLVMFuzzerTestOneInput((const guint8 *)bytes, size);
-        bytes[i] ^= (char)(1 << i % 8);
-    }
-}
-
-int
-main(int argc, char **argv)
-{
-    g_test_init(&argc, &argv, NULL);
-    g_autoptr(GError) error = NULL;
-    g_auto(GStrv) names = lodge_dir_names(SEEDS, &error);
-    g_assert_no_error(error);
-    for (gsize i = 0; names[i] != NULL; i++) {
-        g_autofree char *name = g_strconcat("/agent/fuzz/", names[i], NULL);
-        g_test_add_data_func_full(name, g_build_filename(SEEDS, names[i], NULL), test_seed, g_free);
-    }
-    return g_test_run();
-}
-
-#endif

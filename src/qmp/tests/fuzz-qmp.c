@@ -1,22 +1,13 @@
 /* Feeds bytes to the two clients as if QEMU or a guest had sent them. The first byte chooses who
- * listens, the rest is what they hear; then the connection ends.
- *
- * Built for libFuzzer with `meson setup -Dfuzz=true` and clang; else a program that runs the files
- * in seeds/ through it, as a test. */
+ * listens, the rest is what they hear; then the connection ends. */
 #include "config.h"
 
 #include <string.h>
 #include <sys/socket.h>
 
-#include "base/base.h"
+#include "base/tests/fuzz.h"
 #include "qmp/guest-agent-private.h"
 #include "qmp/qmp.h"
-
-enum {
-    INPUT_LIMIT_BYTES = 100 * 1024,
-};
-
-int LLVMFuzzerTestOneInput(const guint8 *data, size_t size);
 
 static void
 on_reply(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer data)
@@ -123,60 +114,22 @@ ask_agent(LodgeGuestAgent *agent, guint8 which)
     }
 }
 
-int
-LLVMFuzzerTestOneInput(const guint8 *data, size_t size)
+static void
+fuzz_one(const guint8 *data, gsize size)
 {
     int pair[2];
-    if (size == 0 || size > INPUT_LIMIT_BYTES ||
+    if (size == 0 || size > FUZZ_SEED_LIMIT_BYTES ||
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
-        return 0;
+        return;
     }
     lodge_autofd theirs = pair[1];
     if (data[0] == 'q' || data[0] == 'Q') {
         feed_qmp(pair[0], theirs, data + 1, size - 1, data[0] == 'Q');
-        return 0;
+        return;
     }
     g_autoptr(LodgeGuestAgent) agent = lodge_guest_agent_new(pair[0]);
     lodge_guest_agent_assume_sync(agent);
     say(theirs, (const char *)data + 1, size - 1);
     shutdown(theirs, SHUT_WR);
     ask_agent(agent, data[0]);
-    return 0;
 }
-
-#ifndef LODGE_FUZZ
-
-#define SEEDS LODGE_SOURCE_DIR "/src/qmp/tests/seeds"
-
-static void
-test_seed(gconstpointer data)
-{
-    g_autoptr(GError) error = NULL;
-    gsize size = 0;
-    g_autofree char *bytes = lodge_file_read(data, INPUT_LIMIT_BYTES, &size, &error);
-    g_assert_no_error(error);
-    LLVMFuzzerTestOneInput((const guint8 *)bytes, size);
-    /* Cut short at each place, and with a bit of it wrong. */
-    for (gsize i = 0; i < size; i++) {
-        LLVMFuzzerTestOneInput((const guint8 *)bytes, i);
-        bytes[i] ^= 1 << i % 8;
-        LLVMFuzzerTestOneInput((const guint8 *)bytes, size);
-        bytes[i] ^= 1 << i % 8;
-    }
-}
-
-int
-main(int argc, char **argv)
-{
-    g_test_init(&argc, &argv, NULL);
-    g_autoptr(GError) error = NULL;
-    g_auto(GStrv) names = lodge_dir_names(SEEDS, &error);
-    g_assert_no_error(error);
-    for (gsize i = 0; names[i] != NULL; i++) {
-        g_autofree char *name = g_strconcat("/qmp/fuzz/", names[i], NULL);
-        g_test_add_data_func_full(name, g_build_filename(SEEDS, names[i], NULL), test_seed, g_free);
-    }
-    return g_test_run();
-}
-
-#endif
