@@ -30,7 +30,8 @@ int
 lodge_lock_take(const char *path, GError **error)
 {
     for (;;) {
-        lodge_autofd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        /* Nobody else's to open: whoever can read it could keep us waiting by a read lock. */
+        lodge_autofd fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
         if (fd < 0) {
             lodge_error_errno(error, errno, "Lock %s", path);
             return -1;
@@ -76,7 +77,7 @@ lodge_lock_is_held(const char *path)
         return FALSE;
     }
     /* A read lock conflicts with the holder's write lock, and may be asked for on a descriptor that
-     * is open for reading only, as a user who may look at root's guests has. */
+     * is open for reading only. */
     struct flock whole = {.l_type = F_RDLCK, .l_whence = SEEK_SET};
     return fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
 }
