@@ -64,7 +64,6 @@ say_created(const LodgeCli *cli, const char *name, gint64 time_ms)
 gboolean
 lodge_cmd_create(LodgeCli *cli, int argc, char **argv, GError **error)
 {
-    (void)argc;
     LodgeCreate what = {
         .name = argv[1],
         .os = option_os,
@@ -77,6 +76,7 @@ lodge_cmd_create(LodgeCli *cli, int argc, char **argv, GError **error)
         .accel = option_accel,
         .user = option_user,
         .description = option_description,
+        .assignments = argc > 2 ? (const char *const *)argv + 2 : NULL,
         .forwards = (const char *const *)option_forwards,
         .networks = (const char *const *)option_networks,
         .ssh_keys = (const char *const *)option_ssh_keys,

@@ -14,7 +14,10 @@ static char **option_environment;
 static gboolean option_stdin, option_no_stdin, option_terminal;
 
 const GOptionEntry lodge_options_exec[] = {
-    {"stdin", 'i', 0, G_OPTION_ARG_NONE, &option_stdin, "Send it our standard input", NULL},
+    {"stdin", 'i', 0, G_OPTION_ARG_NONE, &option_stdin,
+     "Send it our standard input, also what is typed at a terminal", NULL},
+    {"no-stdin", 'n', 0, G_OPTION_ARG_NONE, &option_no_stdin,
+     "Give it no input; by default it has ours, if that is a pipe or a file", NULL},
     {"terminal", 't', 0, G_OPTION_ARG_NONE, &option_terminal,
      "Give it a terminal, of the size of ours (and our standard input)", NULL},
     {"user", 'u', 0, G_OPTION_ARG_STRING, &option_user, "Run it as that user (default root)",

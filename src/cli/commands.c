@@ -12,18 +12,18 @@
 #define HOST "This host"
 
 static const LodgeCommandRow rows[] = {
-    {"create", GUESTS, "NAME", "make a guest, and wait until it answers",
+    {"create", GUESTS, "NAME [KEY=VALUE…]", "make a guest, and wait until it answers",
      "Makes the guest's disk as an overlay of an image (which is built or fetched first, if it is "
-     "not "
-     "here), starts it and returns when it really answers: when its SSH server shows a banner. "
-     "What "
-     "fails or is interrupted leaves nothing behind.",
+     "not here), starts it and returns when it really answers: when its SSH server shows a "
+     "banner. What fails or is interrupted leaves nothing behind. What no option sets, keys of the "
+     "definition do, as in `lodge set`.",
      "lodge create web1 --os debian-12 # two CPUs, 1 GiB, ready for `lodge ssh web1`\n"
      "lodge create db1 --os debian-12 --cpus 4 --memory 8G --size 100G\n"
      "lodge create app --os ubuntu-24.04 --forward 8080:80 --user-data setup.yaml\n"
      "lodge create gate --os debian-12 --network default --network lab # two NICs\n"
-     "lodge create old --disk /srv/old.qcow2 --firmware uefi --no-wait",
-     lodge_options_create, 1, 1, LODGE_WORD_NONE, FALSE, lodge_cmd_create},
+     "lodge create old --disk /srv/old.qcow2 --firmware uefi --no-wait\n"
+     "lodge create xp --disk /srv/xp.qcow2 profile=legacy limits.cpu=100% --no-wait",
+     lodge_options_create, 1, -1, LODGE_WORD_NONE, FALSE, lodge_cmd_create},
     {"list", GUESTS, "", "show all guests and what they do",
      "Reads files only: it answers at once, whatever any guest is doing.",
      "lodge list\nlodge list --json # for programs", lodge_options_list, 0, 0, LODGE_WORD_NONE,

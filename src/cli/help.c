@@ -6,6 +6,10 @@
 #include "cli/cli.h"
 #include "model/model.h"
 
+enum {
+    TEXT_COLUMNS = 79,
+};
+
 static void
 print_heading(const LodgeCli *cli, const char *text)
 {
@@ -17,6 +21,10 @@ void
 lodge_print_help(const LodgeCli *cli)
 {
     const char *group = NULL;
+    int width = 0;
+    for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
+        width = MAX(width, (int)strlen(row->name));
+    }
     puts("Lodge makes virtual machines: a name becomes a running guest that answers.\n\n"
          "  lodge create web1 --os debian-12    a guest, ready to log into\n"
          "  lodge ssh web1                      log into it\n"
@@ -26,10 +34,28 @@ lodge_print_help(const LodgeCli *cli)
             print_heading(cli, row->group);
             group = row->group;
         }
-        printf("  %-13s  %s\n", row->name, row->summary);
+        printf("  %-*s  %s\n", width, row->name, row->summary);
     }
     puts("\n`lodge COMMAND --help` explains a command by examples. All take --json and --quiet.\n"
          "`lodge completion bash|zsh|fish` prints a completion script. The manual: lodge(1).");
+}
+
+/* In lines of a width that reads well, on any terminal. */
+static void
+print_wrapped(const char *text)
+{
+    glong column = 0;
+    g_auto(GStrv) words = g_strsplit(text, " ", -1);
+    for (gsize i = 0; words[i] != NULL; i++) {
+        glong length = g_utf8_strlen(words[i], -1);
+        if (column > 0 && column + 1 + length > TEXT_COLUMNS) {
+            puts("");
+            column = 0;
+        }
+        printf("%s%s", column > 0 ? " " : "", words[i]);
+        column += (column > 0) + length;
+    }
+    puts("");
 }
 
 /* Examples: the command, and behind " # " what it means. */
@@ -54,23 +80,35 @@ option_form(const GOptionEntry *option, const char *bold)
                : g_strdup_printf("%s--%s%s%s", bold, option->long_name, bold, value);
 }
 
+static void
+print_options(const GOptionEntry *options)
+{
+    int width = 0;
+    for (const GOptionEntry *option = options; option->long_name != NULL; option++) {
+        g_autofree char *form = option_form(option, "");
+        width = MAX(width, (int)strlen(form));
+    }
+    for (const GOptionEntry *option = options; option->long_name != NULL; option++) {
+        g_autofree char *form = option_form(option, "");
+        printf("  %-*s  %s\n", width, form, option->description);
+    }
+}
+
 void
 lodge_print_command_help(const LodgeCli *cli, const LodgeCommandRow *row)
 {
-    printf("lodge %s%s%s%s: %s.\n", row->name, *row->arguments != '\0' ? " " : "", row->arguments,
-           row->options != NULL ? " [options]" : "", row->summary);
+    printf("lodge %s%s%s%s\n\n%c%s.\n", row->name, *row->arguments != '\0' ? " " : "",
+           row->arguments, row->options != NULL ? " [options]" : "", g_ascii_toupper(*row->summary),
+           row->summary + 1);
     if (row->details != NULL) {
-        printf("\n%s\n", row->details);
+        puts("");
+        print_wrapped(row->details);
     }
     print_heading(cli, "Examples");
     print_examples(row, "  ");
     if (row->options != NULL) {
         print_heading(cli, "Options");
-    }
-    for (const GOptionEntry *option = row->options; option != NULL && option->long_name != NULL;
-         option++) {
-        g_autofree char *form = option_form(option, "");
-        printf("  %-26s  %s\n", form, option->description);
+        print_options(row->options);
     }
 }
 

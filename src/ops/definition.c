@@ -10,6 +10,7 @@
 #include "host/firmware.h"
 #include "image/image.h"
 #include "net/define.h"
+#include "ops/assign.h"
 #include "ops/password.h"
 #include "qemu/img.h"
 #include "qemu/qcow2.h"
@@ -18,6 +19,8 @@ enum {
     KEYS_LIMIT_BYTES = 256 << 10,
     USER_DATA_LIMIT_BYTES = 1 << 20,
 };
+
+static const char *const kernel_keys[] = {"kernel", "initrd", "kernel-arguments"};
 
 typedef struct {
     const char *option;
@@ -57,6 +60,21 @@ key_of(const Setting *setting)
     return lodge_section_key(section, setting->key);
 }
 
+static void
+set(GKeyFile *file, const char *group, const char *key, const char *value)
+{
+    if (value != NULL) {
+        g_key_file_set_string(file, group, key, value);
+    }
+}
+
+/* The NICs are called net, net2, net3 …, as they may move to other networks. */
+static char *
+nic_group(guint i)
+{
+    return i == 0 ? g_strdup("nic net") : g_strdup_printf("nic net%u", i + 1);
+}
+
 /* Networks there are, and where ports are forwarded, one that can. */
 static gboolean
 check_networks(const LodgeStore *store, const LodgeCreate *what, GError **error)
@@ -77,6 +95,48 @@ check_networks(const LodgeStore *store, const LodgeCreate *what, GError **error)
         }
         if (problem != NULL && !g_str_equal(name, LODGE_NETWORK_DEFAULT)) {
             g_propagate_prefixed_error(error, g_steal_pointer(&problem), "--network: ");
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* What create has options of its own for, as more hangs on it than a key. */
+static gboolean
+check_has_no_option(const char *assignment, GError **error)
+{
+    static const char *const options[][2] = {
+        {"os=*", "--os"},
+        {"image=*", "--image"},
+        {"disk.*.file=*", "--disk"},
+        {"disk.*.size=*", "--size"},
+        {"nic.*.network=*", "--network"},
+        {"nic.*.forward=*", "--forward"},
+        {"user=*", "--user"},
+    };
+    for (gsize i = 0; i < G_N_ELEMENTS(options); i++) {
+        if (g_pattern_match_simple(options[i][0], assignment)) {
+            return lodge_error_set(error, LODGE_ERROR_USAGE, "%s: that is for %s to say",
+                                   assignment, options[i][1]);
+        }
+    }
+    return TRUE;
+}
+
+/* Keys that there are, of the disk and the NICs that the guest will have, and values they take. */
+static gboolean
+check_assignments(const LodgeCreate *what, GError **error)
+{
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    guint nics = what->networks != NULL ? g_strv_length((char **)what->networks) : 1;
+    set(file, "disk root", "format", "raw");
+    for (guint i = 0; i < nics; i++) {
+        g_autofree char *group = nic_group(i);
+        set(file, group, "mac", "");
+    }
+    for (gsize i = 0; what->assignments != NULL && what->assignments[i] != NULL; i++) {
+        if (!check_has_no_option(what->assignments[i], error) ||
+            !assign(file, what->assignments[i], error)) {
             return FALSE;
         }
     }
@@ -109,15 +169,7 @@ definition_check(const LodgeStore *store, const LodgeCreate *what, GError **erro
             return lodge_error_prefix(error, "--forward");
         }
     }
-    return check_networks(store, what, error);
-}
-
-static void
-set(GKeyFile *file, const char *group, const char *key, const char *value)
-{
-    if (value != NULL) {
-        g_key_file_set_string(file, group, key, value);
-    }
+    return check_networks(store, what, error) && check_assignments(what, error);
 }
 
 static void
@@ -142,8 +194,7 @@ set_from_image(GKeyFile *file, const Definition *definition, const LodgeImage *i
     if (image->uefi_only) {
         set(file, "guest", "firmware", "uefi");
     }
-    gboolean wants_uefi = g_strcmp0(definition->what->firmware, "uefi") == 0;
-    if (image->kernel != NULL && !wants_uefi) {
+    if (image->kernel != NULL) {
         const LodgeStore *store = definition->store;
         g_autofree char *kernel = lodge_store_image_path(store, image->name, image->kernel);
         g_autofree char *initrd = image->initrd != NULL
@@ -174,6 +225,14 @@ set_disk(GKeyFile *file, const Definition *definition, const LodgeImage *image)
     set(file, "disk root", "format", lodge_qcow2_is(path) ? "qcow2" : "raw");
 }
 
+static void
+set_unless_there(GKeyFile *file, const char *group, const char *key, const char *value)
+{
+    if (!g_key_file_has_key(file, group, key, NULL)) {
+        set(file, group, key, value);
+    }
+}
+
 /* The addresses that the NIC will have, reserved from now on. */
 static gboolean
 set_addresses(GKeyFile *file, const Definition *definition, const LodgePort *port, const char *name,
@@ -185,32 +244,59 @@ set_addresses(GKeyFile *file, const Definition *definition, const LodgePort *por
     if (network == NULL || !lodge_net_reserve(definition->store, network, port, &lease, error)) {
         return FALSE;
     }
-    set(file, group, "address", lease.address4);
-    set(file, group, "address6", lease.address6);
+    set_unless_there(file, group, "address", lease.address4);
+    set_unless_there(file, group, "address6", lease.address6);
     return TRUE;
 }
 
-/* The NICs are called net, net2, net3 …, as they may move to other networks. */
-static gboolean
-set_nics(GKeyFile *file, const Definition *definition, GError **error)
+static void
+name_nics(GKeyFile *file, const Definition *definition)
 {
     const LodgeCreate *what = definition->what;
     for (guint i = 0; definition->networks[i] != NULL; i++) {
-        const char *network = definition->networks[i];
-        g_autofree char *nic = i == 0 ? g_strdup("net") : g_strdup_printf("net%u", i + 1);
-        g_autofree char *group = g_strconcat("nic ", nic, NULL);
+        g_autofree char *group = nic_group(i);
         g_autofree char *mac = lodge_mac_random();
-        LodgePort port = {.guest = (char *)what->name, .nic = nic, .mac = mac};
-        set(file, group, "network", network);
+        set(file, group, "network", definition->networks[i]);
         set(file, group, "mac", mac);
+    }
+    if (what->forwards != NULL && what->forwards[0] != NULL) {
+        g_autofree char *forwards = g_strjoinv(" ", (char **)what->forwards);
+        set(file, "nic net", "forward", forwards);
+    }
+}
+
+static gboolean
+address_nics(GKeyFile *file, const Definition *definition, GError **error)
+{
+    for (guint i = 0; definition->networks[i] != NULL; i++) {
+        const char *network = definition->networks[i];
+        g_autofree char *group = nic_group(i);
+        g_autofree char *mac = g_key_file_get_string(file, group, "mac", NULL);
+        if (mac == NULL) {
+            return lodge_error_set(error, LODGE_ERROR_USAGE, "%s needs a mac", group);
+        }
+        LodgePort port = {
+            .guest = (char *)definition->what->name, .nic = group + strlen("nic "), .mac = mac};
         if (!g_str_equal(network, LODGE_NETWORK_USER) &&
             !set_addresses(file, definition, &port, network, error)) {
             return FALSE;
         }
     }
-    if (what->forwards != NULL && what->forwards[0] != NULL) {
-        g_autofree char *forwards = g_strjoinv(" ", (char **)what->forwards);
-        set(file, "nic net", "forward", forwards);
+    return TRUE;
+}
+
+static gboolean
+set_assignments(GKeyFile *file, const LodgeCreate *what, GError **error)
+{
+    for (gsize i = 0; what->assignments != NULL && what->assignments[i] != NULL; i++) {
+        if (!assign(file, what->assignments[i], error)) {
+            return FALSE;
+        }
+    }
+    /* The image's kernel is for a start without firmware's help; UEFI boots from the disk. */
+    g_autofree char *firmware = g_key_file_get_string(file, "guest", "firmware", NULL);
+    for (gsize i = 0; g_strcmp0(firmware, "uefi") == 0 && i < G_N_ELEMENTS(kernel_keys); i++) {
+        g_key_file_remove_key(file, "guest", kernel_keys[i], NULL);
     }
     return TRUE;
 }
@@ -238,7 +324,10 @@ render(const Definition *definition, const LodgeImage *image, GError **error)
         }
     }
     set_disk(file, definition, image);
-    return set_nics(file, definition, error) ? g_key_file_to_data(file, NULL, NULL) : NULL;
+    name_nics(file, definition);
+    return set_assignments(file, what, error) && address_nics(file, definition, error)
+               ? g_key_file_to_data(file, NULL, NULL)
+               : NULL;
 }
 
 /* A copy in qcow2, which snapshots need, of the variables that OVMF comes with. */

@@ -78,6 +78,11 @@ COMMANDS = [
     ("create new --os tiny --user $(id)", USAGE, "can't be a login name"),
     ("create new --os tiny --description a\nb", USAGE, "--description control characters"),
     ("create new --os tiny --momory 1G", USAGE, "--momory lodge create --help"),
+    ("create new --os tiny momory=1G", USAGE, "unknown key “momory” did you mean “memory”?"),
+    ("create new --os tiny memory=lots", USAGE, "memory: “lots” is not a size"),
+    ("create new --os tiny disk.data.iops=5", NOT_FOUND, "it has no disk “data”"),
+    ("create new --os tiny nic.net.network=lan", USAGE, "that is for --network to say"),
+    ("create new --os tiny extra", USAGE, "“extra”: write KEY=VALUE"),
     # Ports
     ("create new --os tiny --forward 80", UNSUPPORTED, "port 80 below 1024 forward a higher one"),
     ("create new --os tiny --forward 99999:1", USAGE, "--forward “99999:1” like 8080:80"),
@@ -125,7 +130,7 @@ def test_command_is_refused(shared, name, line, status, words):
         assert any(one in result.message for one in word.split("|")), f"“{word}” missing: {result}"
     assert result.message.count("\n") == 1, "one line says it"
     after = tree(shared.folder)
-    for ours in ("run/events.jsonl", "run/qemu-version.json", "run/kvm.json"):
+    for ours in ("creating", "run/events.jsonl", "run/qemu-version.json", "run/kvm.json"):
         after.pop(ours, None), before.pop(ours, None)
     assert after == before, "something was left behind"
     assert shared.processes() == []

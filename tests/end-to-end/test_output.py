@@ -27,7 +27,7 @@ def some(shared):
 def commands(lodge):
     """The table of commands, as `lodge --help` shows it."""
     text = lodge("--help").out
-    return re.findall(r"^  ((?:image )?[a-z]+) {2,}", text[text.index("Guests"):], re.M)
+    return re.findall(r"^  ((?:[a-z]+ )?[a-z]+) {2,}", text[text.index("Guests"):], re.M)
 
 
 def options(help_text):
@@ -74,8 +74,8 @@ def test_each_command_has_help_with_examples_that_parse(lodge):
 def test_lines_of_help_fit_a_terminal(lodge):
     for command in [[]] + [name.split() for name in commands(lodge)]:
         for line in lodge(*command, "--help").out.splitlines():
-            if not line.startswith(("  -", "  lodge", "  echo")) and len(line) > 100:
-                assert " " in line and not line.startswith(" "), line
+            if not line.startswith(("  -", "  lodge", "  echo")):
+                assert len(line) <= 100, line
 
 
 # JSON

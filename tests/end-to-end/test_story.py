@@ -87,8 +87,9 @@ def test_exec_input_is_binary_safe(box):
     assert result.out == data
 
 
-def test_exec_without_i_reads_nothing(box):
-    assert box("exec", "box", "cat", input=b"not for it").out == ""
+def test_exec_takes_a_pipe_unless_told_not_to(box):
+    assert box("exec", "-n", "box", "cat", input=b"unread", text=False).out == b""
+    assert "contradicts" in box("exec", "-n", "-i", "box", "cat", status=USAGE).message
 
 
 def test_exec_of_an_absent_program(box):
@@ -150,6 +151,16 @@ def test_start_of_a_running_guest_changes_nothing(box):
     qemu = box.qemu("box")
     box("start", "box")
     assert box.qemu("box") == qemu
+
+
+def test_create_takes_keys_of_the_definition(shared):
+    shared("create", "keys", "--os", "tiny", "--no-start", "limits.cpu=50%", "disk.root.iops=100",
+           "nic.net.mac=52:54:00:00:00:77", "firmware=uefi")
+    definition = shared("show", "keys", "--definition").out
+    shared("delete", "keys", "--yes")
+    for line in ("cpu=50%", "iops=100", "mac=52:54:00:00:00:77", "firmware=uefi"):
+        assert line in definition.splitlines()
+    assert "kernel=" not in definition, "UEFI boots from the disk"
 
 
 def test_delete_refuses_a_running_guest(box):
