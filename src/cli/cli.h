@@ -59,6 +59,10 @@ void lodge_table_print(LodgeTable *table, const LodgeCli *cli);
 void lodge_table_free(LodgeTable *table);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeTable, lodge_table_free)
 
+/* What stands before a name in a tree, "├─ " and its like, for rows in the tree's order. @is_last:
+ * among its siblings. @more, as long as the tree can be deep, is for rows together. g_free. */
+char *lodge_tree_lead(guint depth, gboolean is_last, gboolean *more);
+
 /* Print JSON, indented for people; @value is taken. */
 void lodge_print_json(json_t *value);
 
@@ -137,6 +141,7 @@ gboolean lodge_cmd_snapshot_restore(LodgeCli *cli, int argc, char **argv, GError
 gboolean lodge_cmd_snapshot_delete(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_snapshot_diff(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_disk_list(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_disk_tree(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_disk_info(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_disk_create(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_disk_attach(LodgeCli *cli, int argc, char **argv, GError **error);

@@ -88,21 +88,6 @@ lodge_cmd_snapshot_create(LodgeCli *cli, int argc, char **argv, GError **error)
     return TRUE;
 }
 
-/* "├─ " and its like: which of the levels above have more to come is kept in @more. */
-static char *
-branch(const LodgeSnapshotView *view, gboolean *more)
-{
-    GString *text = g_string_new(NULL);
-    for (guint level = 1; level < view->depth; level++) {
-        g_string_append(text, more[level] ? "│  " : "   ");
-    }
-    if (view->depth > 0) {
-        g_string_append(text, view->is_last ? "└─ " : "├─ ");
-    }
-    more[view->depth] = !view->is_last;
-    return g_string_free(text, FALSE);
-}
-
 static const char *
 kind_shown(const LodgeSnapshot *snapshot)
 {
@@ -132,7 +117,7 @@ static void
 add_row(LodgeTable *table, const LodgeSnapshotView *view, gboolean *more)
 {
     const LodgeSnapshot *snapshot = view->snapshot;
-    g_autofree char *lead = branch(view, more);
+    g_autofree char *lead = lodge_tree_lead(view->depth, view->is_last, more);
     g_autofree char *name = g_strconcat(lead, snapshot->name, view->is_current ? " *" : "", NULL);
     g_autofree char *made = time_shown(snapshot->made);
     g_autofree char *disks = lodge_size_human(view->disk_bytes);

@@ -200,6 +200,11 @@ static const LodgeCommandRow rows[] = {
     {"disk list", DISKS, "[GUEST]", "show guests' disks", NULL,
      "lodge disk list\nlodge disk list web1 --json", NULL, 0, 1, LODGE_WORD_GUEST, FALSE,
      lodge_cmd_disk_list},
+    {"disk tree", DISKS, "[GUEST]", "show which disk files stand on which, and who needs them",
+     "Images, guests and snapshots. A file that others stand on can't be deleted: what would "
+     "delete it is refused, and says who needs it.",
+     "lodge disk tree\nlodge disk tree web1 # only what web1 needs", NULL, 0, 1, LODGE_WORD_GUEST,
+     FALSE, lodge_cmd_disk_tree},
     {"disk info", DISKS, "GUEST|GUEST/DISK|FILE", "show all about a disk", NULL,
      "lodge disk info web1/root\nlodge disk info old.vmdk", NULL, 1, 1, LODGE_WORD_GUEST, FALSE,
      lodge_cmd_disk_info},

@@ -90,6 +90,20 @@ lodge_table_print(LodgeTable *table, const LodgeCli *cli)
     }
 }
 
+char *
+lodge_tree_lead(guint depth, gboolean is_last, gboolean *more)
+{
+    GString *text = g_string_new(NULL);
+    for (guint level = 1; level < depth; level++) {
+        g_string_append(text, more[level] ? "│  " : "   ");
+    }
+    if (depth > 0) {
+        g_string_append(text, is_last ? "└─ " : "├─ ");
+    }
+    more[depth] = !is_last;
+    return g_string_free(text, FALSE);
+}
+
 void
 lodge_print_json(json_t *value)
 {

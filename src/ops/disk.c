@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "ops/disk-tree.h"
 #include "ops/edit.h"
 #include "ops/hotplug.h"
 #include "qemu/img.h"
@@ -329,10 +330,18 @@ check_detach(const Session *session, const LodgeDisk *disk, gboolean delete, GEr
                                "the running guest was booted from it (`lodge stop %s` first)",
                                session->guest->name);
     }
-    return !delete || !(g_path_is_absolute(disk->file) || lodge_disk_is_remote(disk->file)) ||
-           lodge_error_set(error, LODGE_ERROR_USAGE,
-                           "--delete: %s is not in the guest's folder, so it is yours, and stays",
-                           disk->file);
+    if (!delete) {
+        return TRUE;
+    }
+    if (g_path_is_absolute(disk->file) || lodge_disk_is_remote(disk->file)) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "--delete: %s is not in the guest's folder, so it is yours, and "
+                               "stays",
+                               disk->file);
+    }
+    const char *name = session->guest->name;
+    g_autofree char *path = lodge_disk_path(session->store, name, disk->file);
+    return lodge_disk_refuse_needed(session->store, name, disk->name, path, "deleted", error);
 }
 
 gboolean

@@ -13,6 +13,7 @@
 #include "base/base.h"
 #include "net/define.h"
 #include "ops/assign.h"
+#include "ops/disk-tree.h"
 #include "ops/live.h"
 
 static void
@@ -264,7 +265,8 @@ lodge_rename(const LodgeStore *store, const char *from, const char *to, GError *
                                lodge_state_word(session->state->state));
     }
     g_autoptr(LodgeJob) target = lodge_job_begin(store, to, "rename", error);
-    if (target == NULL || !lodge_store_guest_rename(store, from, to, error)) {
+    if (target == NULL || !lodge_disk_refuse_needed(store, from, NULL, NULL, "renamed", error) ||
+        !lodge_store_guest_rename(store, from, to, error)) {
         return FALSE;
     }
     rename_in_seed(store, to);

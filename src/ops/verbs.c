@@ -9,6 +9,7 @@
 #include "keeper/keeper.h"
 #include "keeper/group.h"
 #include "net/net.h"
+#include "ops/disk-tree.h"
 #include "ops/ops.h"
 #include "ops/session.h"
 
@@ -298,5 +299,6 @@ lodge_delete(const LodgeStore *store, const char *name, gboolean force, LodgePro
     }
     session->job = lodge_job_begin(store, name, "delete", error);
     return session->job != NULL &&
+           lodge_disk_refuse_needed(store, name, NULL, NULL, "deleted", error) &&
            session_delete(session, force, lodge_job_progress(session->job, progress), error);
 }

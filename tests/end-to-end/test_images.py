@@ -1,0 +1,68 @@
+"""Images and disks over their life: who stands on what, what may go, what comes out, what goes in."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from lodge import BUSY, INTERRUPTED, NOT_FOUND, USAGE, fake, tree, wait_until
+
+
+def flat(nodes, below=None):
+    """{file: (what it stands on, node)} of a disk tree."""
+    found = {}
+    for node in nodes:
+        found[node["file"]] = (below, node)
+        found.update(flat(node["children"], node["file"]))
+    return found
+
+
+def test_what_stands_on_what_and_may_not_go(lodge):
+    """The tree names images, snapshots and other guests' disks; what they need is refused to go."""
+    one, two = lodge.make("one"), lodge.make("two")
+    lodge("snapshot", "create", one, "monday")
+    root, layer = (str(lodge.guest_folder(one) / file) for file in ("root.qcow2", "layers/root-1.qcow2"))
+    linked = lodge.guest_folder(two) / "linked.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", root, linked],
+                   check=True)
+    lodge("disk", "attach", two, linked)
+
+    files = flat(lodge("disk", "tree", "--json").json)
+    image = files[root][0]
+    assert files[image][1]["image"] == "tiny" and files[image][0] is None
+    assert files[root][1]["users"] == [{"guest": one, "disk": "root", "snapshot": "monday"}]
+    assert files[layer][0] == root and files[layer][1]["users"][0]["snapshot"] is None
+    assert files[str(linked)][0] == root
+    assert str(linked) not in flat(lodge("disk", "tree", one, "--json").json)
+    assert layer not in flat(lodge("disk", "tree", two, "--json").json)
+    shown = lodge("disk", "tree").out
+    assert "├─ guests/one/root.qcow2" in shown and "│  └─ guests/two/linked.qcow2" in shown
+    assert "image tiny" in shown and "one/root at monday" in shown
+
+    before = tree(lodge.folder / "guests")
+    for words in (["delete", one, "--yes"], ["rename", one, "other"]):
+        assert " two" in lodge(*words, status=BUSY).message
+    assert lodge("image", "delete", "tiny", "--yes", status=BUSY).message.count("one, two")
+    assert tree(lodge.folder / "guests") == before
+
+    # A disk that a snapshot has kept stays too; one that nobody needs goes.
+    lodge("disk", "detach", two, "linked", "--delete")
+    lodge("disk", "create", one, "data", "--size", "1M")
+    lodge("disk", "create", one, "more", "--size", "1M")
+    below = lodge.guest_folder(one) / "data.qcow2"
+    lodge("disk", "attach", two, below, "--read-only", status=BUSY)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", below, linked],
+                   check=True)
+    lodge("disk", "attach", two, linked)
+    assert "needed by two" in lodge("disk", "detach", one, "data", "--delete", status=BUSY).message
+    lodge("disk", "detach", one, "more", "--delete")
+    lodge("delete", two, "--yes")
+    lodge("disk", "detach", one, "data", "--delete")
+    lodge("rename", one, "other")
+
+    # Damage is shown, and hides nothing else.
+    os.unlink(image)
+    nodes = flat(lodge("disk", "tree", "--json").json)
+    assert nodes[image][1]["problem"] == "missing"
+    assert lodge("disk", "tree", "nobody", status=NOT_FOUND).message
