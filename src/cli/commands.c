@@ -281,6 +281,14 @@ static const LodgeCommandRow rows[] = {
     {"image delete", IMAGES, "IMAGE…", "remove an image that no guest needs", NULL,
      "lodge image delete debian-12", lodge_options_yes, 1, -1, LODGE_WORD_IMAGE, FALSE,
      lodge_cmd_image_delete},
+    {"image gc", IMAGES, "", "remove what no guest needs any more",
+     "Older files of images that were made anew, unfinished downloads, logs of failed builds, and "
+     "what killed commands left. Shows it with its size, and asks. What a guest stands on is never "
+     "touched.",
+     "lodge image gc --dry-run # only show it\nlodge image gc --images # whole images that no "
+     "guest "
+     "needs, too",
+     lodge_options_image_gc, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_image_gc},
     {"network create", NETWORKS, "NAME [KEY=VALUE…]", "define a network",
      "Prefixes that are not given are chosen so that they overlap nothing. It is started when its "
      "first "

@@ -193,28 +193,47 @@ lodge_image_unlock(const LodgeStore *store, const char *name, int lock_fd)
     close(lock_fd);
 }
 
-void
-lodge_image_prune(const LodgeStore *store, const char *name)
+static gboolean
+is_file_of_image(const char *name)
 {
     static const char *const prefixes[] = {"disk-", "kernel-", "initrd-"};
+    for (gsize i = 0; i < G_N_ELEMENTS(prefixes); i++) {
+        if (g_str_has_prefix(name, prefixes[i])) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+char **
+lodge_image_unneeded(const LodgeStore *store, const char *name, GError **error)
+{
     g_auto(Use) use = {0};
     g_autoptr(LodgeImage) image = lodge_store_image(store, name, NULL);
-    if (image == NULL || !find_use(&use, store, name, NULL) || use.unknown) {
-        return;
+    if (!find_use(&use, store, name, error)) {
+        return NULL;
     }
+    GPtrArray *list = g_ptr_array_new();
     g_auto(GStrv) files = lodge_dir_names(use.folder, NULL);
-    for (gsize i = 0; files != NULL && files[i] != NULL; i++) {
-        gboolean ours = FALSE;
-        for (gsize j = 0; j < G_N_ELEMENTS(prefixes); j++) {
-            ours = ours || g_str_has_prefix(files[i], prefixes[j]);
-        }
+    for (gsize i = 0; image != NULL && !use.unknown && files != NULL && files[i] != NULL; i++) {
         gboolean current = g_strcmp0(files[i], image->disk) == 0 ||
                            g_strcmp0(files[i], image->kernel) == 0 ||
                            g_strcmp0(files[i], image->initrd) == 0;
-        if (ours && !current && !g_hash_table_contains(use.files, files[i])) {
-            g_autofree char *path = g_build_filename(use.folder, files[i], NULL);
-            unlink(path);
+        if (is_file_of_image(files[i]) && !current && !g_hash_table_contains(use.files, files[i])) {
+            g_ptr_array_add(list, g_strdup(files[i]));
         }
+    }
+    g_ptr_array_add(list, NULL);
+    return (char **)g_ptr_array_free(list, FALSE);
+}
+
+void
+lodge_image_prune(const LodgeStore *store, const char *name)
+{
+    g_auto(GStrv) files = lodge_image_unneeded(store, name, NULL);
+    for (gsize i = 0; files != NULL && files[i] != NULL; i++) {
+        g_autofree char *path = lodge_store_image_path(store, name, files[i]);
+        unlink(path);
     }
 }
 

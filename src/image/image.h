@@ -64,6 +64,33 @@ char **lodge_image_dependents(const LodgeStore *store, const char *name, GError 
 /* Remove it. NOT_FOUND; BUSY: being made, or needed by guests, which are named. */
 gboolean lodge_image_delete(const LodgeStore *store, const char *name, GError **error);
 
+/* --- What nobody needs --- */
+
+typedef enum {
+    LODGE_GARBAGE_IMAGE,     /* a whole image that no guest needs */
+    LODGE_GARBAGE_OLD_FILE,  /* a file of an image that was made anew since */
+    LODGE_GARBAGE_DOWNLOAD,  /* a download that was not finished */
+    LODGE_GARBAGE_LOG,       /* what a build said that failed */
+    LODGE_GARBAGE_ABANDONED, /* left by a command that was killed */
+} LodgeGarbageKind;
+
+typedef struct {
+    LodgeGarbageKind kind;
+    char *image; /* whose; NULL: no image's */
+    char *path;
+    char *what; /* a few words for people */
+    guint64 bytes;
+} LodgeGarbage;
+
+/* What can go, without taking any lock; @whole_images: images that no guest needs too. If a guest's
+ * definition can't be read, no image's files are listed: it might need any. An array of
+ * LodgeGarbage * that frees them. */
+GPtrArray *lodge_garbage_find(const LodgeStore *store, gboolean whole_images, GError **error);
+
+/* Remove it, if it is still not needed; else @out_gone is FALSE. BUSY: the image is being made. */
+gboolean lodge_garbage_remove(const LodgeStore *store, const LodgeGarbage *garbage,
+                              gboolean *out_gone, GError **error);
+
 /* What a guest learns at its first boot. Strings are borrowed; NULL: nothing said. Newlines and
  * other control characters in them (except user_data) are a USAGE error. */
 typedef struct {

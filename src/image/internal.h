@@ -43,6 +43,9 @@ gboolean lodge_making_adopt(LodgeMaking *making, const char *file, const char *f
 
 void lodge_making_clear(LodgeMaking *making);
 
+/* Remove a tree in which files may be of subordinate ids of ours. */
+void lodge_making_remove_stubborn(const char *path);
+
 /* lodge_image_build() and _pull(), with the choice. */
 gboolean lodge_image_build_as(const LodgeStore *store, const char *name, LodgeMakingMode mode,
                               LodgeProgress *progress, GError **error);
@@ -55,6 +58,10 @@ gboolean lodge_image_is_here(const LodgeStore *store, const char *name);
 /* Who makes overlays of an image, and who removes its files, holds this lock. -1 on error. */
 int lodge_image_lock(const LodgeStore *store, const char *name, GError **error);
 void lodge_image_unlock(const LodgeStore *store, const char *name, int lock_fd);
+
+/* Names of the image's files that neither image.conf nor any guest needs; none if that can't be
+ * told, because image.conf or some guest's definition can't be read. Free with g_strfreev. */
+char **lodge_image_unneeded(const LodgeStore *store, const char *name, GError **error);
 
 /* Remove files of the image that neither image.conf nor any guest needs. The lock is held. */
 void lodge_image_prune(const LodgeStore *store, const char *name);

@@ -40,8 +40,8 @@ list_parts(LodgeImage *image, Part parts[PART_COUNT])
 
 /* A recipe that an ordinary user ran, and that was killed before it could clear up, leaves files of
  * that user's subordinate ids: only somebody inside such a user namespace can remove them. */
-static void
-remove_stubborn(const char *path)
+void
+lodge_making_remove_stubborn(const char *path)
 {
     const char *const argv[] = {"mmdebstrap", "--unshare-helper", "rm", "-rf", "--", path, NULL};
     if (!lodge_tree_remove(path, NULL)) {
@@ -58,7 +58,7 @@ begin_staging(const LodgeStore *store, const char *name, GError **error)
     g_autofree char *lock = g_strconcat(folder, ".lock", NULL);
     LodgeStaging *staging = lodge_staging_begin(store, LODGE_STORE_IMAGES, name, NULL);
     if (staging == NULL && !lodge_lock_is_held(lock)) {
-        remove_stubborn(folder);
+        lodge_making_remove_stubborn(folder);
     }
     return staging != NULL ? staging : lodge_staging_begin(store, LODGE_STORE_IMAGES, name, error);
 }
@@ -101,7 +101,7 @@ void
 lodge_making_clear(LodgeMaking *making)
 {
     if (making->work != NULL) {
-        remove_stubborn(making->work);
+        lodge_making_remove_stubborn(making->work);
     }
     lodge_staging_free(making->staging);
     lodge_image_free(making->image);

@@ -58,6 +58,33 @@ sweep(const char *parent)
     }
 }
 
+void
+lodge_staging_sweep(const LodgeStore *store)
+{
+    for (gsize i = 0; i < G_N_ELEMENTS(kind_folders); i++) {
+        g_autofree char *parent = g_build_filename(store->root, kind_folders[i], NULL);
+        sweep(parent);
+    }
+}
+
+char **
+lodge_staging_abandoned(const LodgeStore *store, LodgeStoreKind kind)
+{
+    GPtrArray *list = g_ptr_array_new();
+    g_autofree char *parent = g_build_filename(store->root, kind_folders[kind], NULL);
+    g_autoptr(GDir) folder = g_dir_open(parent, 0, NULL);
+    for (const char *name; folder != NULL && (name = g_dir_read_name(folder)) != NULL;) {
+        g_autofree char *path = g_build_filename(parent, name, NULL);
+        g_autofree char *lock_path = g_strconcat(path, ".lock", NULL);
+        if ((g_str_has_prefix(name, ".new-") || g_str_has_prefix(name, ".gone-")) &&
+            !g_str_has_suffix(name, ".lock") && !lodge_lock_is_held(lock_path)) {
+            g_ptr_array_add(list, g_steal_pointer(&path));
+        }
+    }
+    g_ptr_array_add(list, NULL);
+    return (char **)g_ptr_array_free(list, FALSE);
+}
+
 static gboolean
 check_free(const LodgeStaging *staging, LodgeStoreKind kind, GError **error)
 {

@@ -74,6 +74,11 @@ gboolean lodge_staging_commit(LodgeStaging *staging, gboolean replace, GError **
 /* Removes what was not committed. */
 void lodge_staging_free(LodgeStaging *staging);
 
+/* Paths of folders whose makers or removers were killed, and remove all these, of guests and
+ * images. Free with g_strfreev. */
+char **lodge_staging_abandoned(const LodgeStore *store, LodgeStoreKind kind);
+void lodge_staging_sweep(const LodgeStore *store);
+
 /* Remove a guest's or image's folder: it loses its name at one stroke, then its files. */
 gboolean lodge_store_remove(const LodgeStore *store, LodgeStoreKind kind, const char *name,
                             GError **error);

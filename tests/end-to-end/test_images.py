@@ -66,3 +66,45 @@ def test_what_stands_on_what_and_may_not_go(lodge):
     nodes = flat(lodge("disk", "tree", "--json").json)
     assert nodes[image][1]["problem"] == "missing"
     assert lodge("disk", "tree", "nobody", status=NOT_FOUND).message
+
+
+def test_gc_removes_what_no_guest_needs(lodge):
+    """Old files, downloads, logs and abandoned work go; what a guest stands on, or is being made, stays."""
+    guest = lodge.make("one")
+    image = lodge.folder / "images/tiny"
+    conf = image / "image.conf"
+    old = {line.split("=")[1] for line in conf.read_text().splitlines()
+           if line.partition("=")[0] in ("disk", "kernel", "initrd")}
+    for name in old:  # as a second build leaves them
+        fresh = name.replace("disk-", "disk-9").replace("kernel-", "kernel-9").replace("initrd-", "initrd-9")
+        os.link(image / name, image / fresh)
+        conf.write_text(conf.read_text().replace(name, fresh))
+    (image / "disk-1.qcow2").write_bytes(b"x" * 100000)
+    cache = lodge.folder / "cache"
+    cache.mkdir()
+    (cache / "pull-debian-12=0123456789abcdef").write_bytes(b"x" * 5000)
+    (cache / "build-tiny.log").write_text("said")
+    (cache / "mine").write_text("not Lodge's")
+    (lodge.folder / "images/.new-gone/work").mkdir(parents=True)
+    (lodge.folder / "guests/.gone-two-1234").mkdir()
+
+    before = tree(lodge.folder)
+    found = lodge("image", "gc", "--dry-run", "--json").json
+    assert {(item["kind"], item["file"].removeprefix(f"{lodge.folder}/")) for item in found} == {
+        ("old-file", "images/tiny/disk-1.qcow2"), ("log", "cache/build-tiny.log"),
+        ("download", "cache/pull-debian-12=0123456789abcdef"), ("abandoned", "images/.new-gone"),
+        ("abandoned", "guests/.gone-two-1234")}
+    assert not any(item["done"] for item in found) and tree(lodge.folder) == before
+    lodge("image", "gc", status=USAGE)  # nobody to ask
+    assert lodge.on_terminal("image", "gc", answers=[("[y/N]", "n\n")])[0] == INTERRUPTED
+    assert tree(lodge.folder) == before
+
+    assert "freed." in lodge("image", "gc", "--yes").err
+    assert all((image / name).exists() for name in old)  # the guest stands on them
+    assert not (image / "disk-1.qcow2").exists() and os.listdir(cache) == ["mine"]
+    assert "Nothing to remove" in lodge("image", "gc", "--images", "--yes").err
+    lodge("start", guest)
+    lodge("delete", guest, "--yes", "--force")
+    assert len(lodge("image", "gc", "--dry-run", "--json").json) == len(old)
+    assert len(lodge("image", "gc", "--images", "--json", "--yes").json) == 1
+    assert not image.exists()
