@@ -45,6 +45,7 @@ typedef struct {
     bool failed;
     StartFailure failure;
     bool overrun;
+    bool is_asked; /* a PING waits for its answer */
 } Exec;
 
 static void
@@ -182,6 +183,9 @@ take_frames(Exec *exec, Link *link)
         case FRAME_RESIZE:
             take_resize(exec, &frame);
             break;
+        case FRAME_PING:
+            exec->is_asked = true;
+            break;
         default:
             return true; /* the next request: it waits its turn */
         }
@@ -191,6 +195,16 @@ take_frames(Exec *exec, Link *link)
         }
     }
     return true;
+}
+
+/* Where something is unsent, it tells the host as well that we live. */
+static void
+answer_ping(Exec *exec, Link *link)
+{
+    if (exec->is_asked && !link_has_unsent(link)) {
+        exec->is_asked = false;
+        link_send(link, FRAME_PONG, "", 0);
+    }
 }
 
 static void
@@ -361,6 +375,7 @@ run(Session *session, const Program *program, const User *user)
         fine = take_frames(&exec, link);
         write_input(&exec);
         allow_more(&exec, link);
+        answer_ping(&exec, link);
         fine = fine && link->state == LINK_OPEN && pump(&exec, link);
     }
     if (!exec.ended) {

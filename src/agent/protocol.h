@@ -28,8 +28,8 @@
  * Requests may be sent before the last one's answer has come. Each has exactly one answer, in
  * order: RESULT or FAILED, behind whatever it streams. An unknown request has FAILED with
  * PROBLEM_UNSUPPORTED. A request of more than one frame is begun by MORE frames, whose fields stand
- * before its own; REQUEST_LIMIT bounds the whole. DATA, DATA_END, SIGNAL and RESIZE that come when
- * no request wants them are dropped: the host may have sent them before it saw the end.
+ * before its own; REQUEST_LIMIT bounds the whole. DATA, DATA_END, SIGNAL, RESIZE and PING that
+ * come when no request wants them are dropped: the host may have sent them before it saw the end.
  *
  * Flow. What the agent sends is held up by the port itself. What a program in the guest reads on
  * standard input is not, or a signal could not overtake it: the host sends at most WINDOW bytes of
@@ -43,7 +43,7 @@
 #include <string.h>
 
 enum {
-    PROTOCOL_VERSION = 1,
+    PROTOCOL_VERSION = 2, /* 2: PING */
     PORT_COUNT = 8,
     HEADER_BYTES = 4,
     FRAME_LIMIT = 64 * 1024,
@@ -87,13 +87,15 @@ typedef enum {
     FRAME_DATA_END = 0x31,
     FRAME_SIGNAL = 0x32, /* SIGNAL: to the program's process group */
     FRAME_RESIZE = 0x33, /* ROWS, COLUMNS */
+    FRAME_PING = 0x34,   /* within EXEC: answered by PONG, as long as the guest lives */
 
     /* Agent to host. */
     FRAME_RESULT = 0x40,
     FRAME_FAILED = 0x41,     /* CODE, TEXT */
     FRAME_ERROR_DATA = 0x42, /* standard error */
     FRAME_WINDOW = 0x43,     /* SIZE: so many bytes of DATA more */
-    FRAME_ITEM = 0x44,       /* PATH, KIND, MODE, UID, GID, SIZE, MTIME, TARGET */
+    FRAME_PONG = 0x45,
+    FRAME_ITEM = 0x44, /* PATH, KIND, MODE, UID, GID, SIZE, MTIME, TARGET */
 
     /* Agent to host on the control port, unasked: after each hello, and at each change. INFO and
      * ADDRESSES are answered with these too there, and nothing else is asked. */

@@ -122,7 +122,7 @@ static bool
 is_stream(uint8_t type)
 {
     return type == FRAME_DATA || type == FRAME_DATA_END || type == FRAME_SIGNAL ||
-           type == FRAME_RESIZE;
+           type == FRAME_RESIZE || type == FRAME_PING;
 }
 
 /* Take the first frame. The request is copied: handling it reads on, which moves the input. */

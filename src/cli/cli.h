@@ -122,6 +122,7 @@ gboolean lodge_cmd_edit(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_rename(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_ssh(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_agent_install(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_agent_status(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_cp(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_exec(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_forward(LodgeCli *cli, int argc, char **argv, GError **error);

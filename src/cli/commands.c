@@ -118,6 +118,11 @@ static const LodgeCommandRow rows[] = {
      "with "
      "systemd, OpenRC and busybox's init. Again, it brings the present version.",
      "lodge agent install web1", NULL, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_agent_install},
+    {"agent status", INSIDE, "GUEST", "show which agent a guest has, and what it says",
+     "Lodge's own, its version and since when it is there, and the guest's addresses; or QEMU's. "
+     "Exit status 3: there is none.",
+     "lodge agent status web1\nlodge agent status web1 --json", NULL, 1, 1, LODGE_WORD_GUEST, FALSE,
+     lodge_cmd_agent_status},
     {"log", INSIDE, "GUEST", "show what the guest wrote to its serial console", NULL,
      "lodge log web1\nlodge log web1 --lines 20 --follow\nlodge log web1 --qemu # what QEMU said",
      lodge_options_log, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_log},

@@ -81,6 +81,7 @@ keeper_on_qemu_end(gint fd, GIOCondition condition, gpointer data)
     keeper_tidy_up(keeper);
     keeper->qemu_pid = 0;
     keeper->agent = FALSE;
+    keeper->ports = 0;
     inside_end(keeper->inside);
     keeper_enter(keeper, wanted ? LODGE_STATE_STOPPED : LODGE_STATE_CRASHED,
                  wanted ? "stopped" : "crashed", reason);

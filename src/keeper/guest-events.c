@@ -5,6 +5,8 @@
 
 #include <glib-unix.h>
 
+#include "agent/protocol.h"
+
 enum {
     RECONNECT_MS = 1000,
 };
@@ -36,6 +38,18 @@ keeper_on_inside(int came, gpointer data)
     }
 }
 
+/* For those who have a conversation there: it is over when its port is closed. QEMU tells at most
+ * once a second of each, however often a guest opens and closes it. */
+static void
+set_port(Keeper *keeper, guint number, gboolean open)
+{
+    guint bit = 1U << number;
+    if (((keeper->ports & bit) != 0) != open) {
+        keeper->ports ^= bit;
+        keeper_publish(keeper);
+    }
+}
+
 /* A port of the guest's is open, or closed. That lodge-agent has opened its own says little: it
  * speaks when it is ready. */
 static void
@@ -43,7 +57,15 @@ take_port(Keeper *keeper, const char *id, gboolean open)
 {
     if (g_str_equal(id, "agent")) {
         set_agent(keeper, open);
-    } else if (g_str_equal(id, "agent-0") && !open) {
+        return;
+    }
+    for (guint i = 0; i < PORT_COUNT; i++) {
+        g_autofree char *name = g_strdup_printf("agent-%u", i);
+        if (g_str_equal(id, name)) {
+            set_port(keeper, i, open);
+        }
+    }
+    if (g_str_equal(id, "agent-0") && !open) {
         inside_closed(keeper->inside);
     }
 }

@@ -40,6 +40,7 @@ struct Keeper {
     char *reason;
     gboolean agent; /* QEMU's: it has its port open */
     Inside *inside; /* what lodge-agent tells */
+    guint ports;    /* a bit for each of lodge-agent's that the guest has open */
     gboolean kvm;
     guint ssh_port;
     char *ssh_host; /* NULL: 127.0.0.1 */

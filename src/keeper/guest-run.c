@@ -42,11 +42,12 @@ keeper_publish(Keeper *keeper)
     g_autofree char *path = keeper_run_path(keeper, "state.json");
     json_t *inside = inside_json(keeper->inside);
     g_autoptr(json_t) value = json_pack(
-        "{s:s, s:o, s:i, s:I, s:b, s:b, s:i, s:o, s:o}", "state", lodge_state_word(keeper->state),
-        "reason", lodge_json_string_or_null(keeper->reason), "pid", (int)keeper->qemu_pid,
-        "started_ms", (json_int_t)keeper->started_ms, "agent", keeper->agent, "kvm", keeper->kvm,
-        "ssh_port", (int)keeper->ssh_port, "ssh_host", lodge_json_string_or_null(keeper->ssh_host),
-        "inside", inside != NULL ? json_incref(inside) : json_null());
+        "{s:s, s:o, s:i, s:I, s:b, s:i, s:b, s:i, s:o, s:o}", "state",
+        lodge_state_word(keeper->state), "reason", lodge_json_string_or_null(keeper->reason), "pid",
+        (int)keeper->qemu_pid, "started_ms", (json_int_t)keeper->started_ms, "agent", keeper->agent,
+        "ports", (int)keeper->ports, "kvm", keeper->kvm, "ssh_port", (int)keeper->ssh_port,
+        "ssh_host", lodge_json_string_or_null(keeper->ssh_host), "inside",
+        inside != NULL ? json_incref(inside) : json_null());
     lodge_json_publish(path, value, NULL);
 }
 

@@ -181,6 +181,7 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     keeper->ssh_host = g_steal_pointer(&plan->ssh_host);
     keeper->port_reservation = lodge_fd_steal(&plan->port_reservation);
     keeper->agent = FALSE;
+    keeper->ports = 0;
     keeper->ended_by_request = FALSE;
     keeper->started_ms = g_get_real_time() / 1000;
     keeper->state = LODGE_STATE_STARTING;
@@ -218,6 +219,7 @@ adopt(Keeper *keeper, GError **error)
     }
     g_autoptr(json_t) last = lodge_json_read(state_path, LOG_LIMIT_BYTES, NULL);
     keeper->agent = lodge_json_bool(last, "agent", FALSE);
+    keeper->ports = (guint)lodge_json_int(last, "ports", 0);
     keeper->kvm = lodge_json_bool(last, "kvm", FALSE);
     keeper->ssh_port = (guint)lodge_json_int(last, "ssh_port", 0);
     keeper->ssh_host = g_strdup(lodge_json_string(last, "ssh_host", NULL));

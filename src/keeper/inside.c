@@ -130,11 +130,13 @@ take_ready(Inside *inside, const LodgeAgentInfo *info)
 {
     gboolean was_there = inside->said != NULL;
     json_t *nics = was_there ? json_incref(json_object_get(inside->said, "nics")) : NULL;
+    gint64 since_ms = was_there ? lodge_json_int(inside->said, "since_ms", 0)
+                                : g_get_real_time() / 1000;
     g_clear_pointer(&inside->said, json_decref);
-    inside->said = json_pack("{s:o, s:o, s:o, s:o, s:o}", "version", text_json(info->agent_version),
-                             "hostname", text_json(info->hostname), "os", text_json(info->os_name),
-                             "kernel", text_json(info->kernel), "nics",
-                             nics != NULL ? nics : json_array());
+    inside->said = json_pack(
+        "{s:o, s:I, s:o, s:o, s:o, s:o}", "version", text_json(info->agent_version), "since_ms",
+        (json_int_t)since_ms, "hostname", text_json(info->hostname), "os", text_json(info->os_name),
+        "kernel", text_json(info->kernel), "nics", nics != NULL ? nics : json_array());
     tell(inside, was_there ? 0 : 1);
 }
 

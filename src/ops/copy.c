@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "ops/guard.h"
 #include "ops/way.h"
 
 enum {
@@ -96,9 +97,10 @@ size_of(LodgeAgent *agent, const LodgeCopy *copy)
 }
 
 static gboolean
-copy_by_lodge(LodgeAgent *agent, const LodgeCopy *copy, LodgeProgress *progress,
-              LodgeCopied *out_copied, GError **error)
+copy_by_lodge(const LodgeStore *store, LodgeAgent *agent, const LodgeCopy *copy,
+              LodgeProgress *progress, LodgeCopied *out_copied, GError **error)
 {
+    g_autoptr(Guard) guard = guard_new(store, copy->guest, agent);
     Told told = {progress, size_of(agent, copy)};
     LodgeAgentCopy how = {.on_progress = on_progress, .data = &told};
     gboolean by_pipe = g_str_equal(copy->host_path, "-");
@@ -197,8 +199,9 @@ lodge_copy(const LodgeStore *store, const LodgeCopy *copy, LodgeProgress *progre
     }
     lodge_progress_stage(progress, copy->into_guest ? "copying into %s" : "copying from %s",
                          copy->guest);
-    gboolean fine = way.lodge != NULL ? copy_by_lodge(way.lodge, copy, progress, &copied, error)
-                                      : copy_by_qemu(way.qemu, copy, &copied, error);
+    gboolean fine = way.lodge != NULL
+                        ? copy_by_lodge(store, way.lodge, copy, progress, &copied, error)
+                        : copy_by_qemu(way.qemu, copy, &copied, error);
     if (out_copied != NULL) {
         *out_copied = copied;
     }

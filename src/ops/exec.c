@@ -5,6 +5,7 @@
 
 #include "base/base.h"
 #include "ops/exec-signals.h"
+#include "ops/guard.h"
 #include "ops/ops.h"
 #include "ops/way.h"
 
@@ -120,7 +121,7 @@ exec_by_qemu(const Way *way, const char *name, const LodgeExec *exec, gint64 dea
 /* --- Either way ------------------------------------------------------------------------------ */
 
 static gboolean
-exec_by_lodge(const Way *way, const LodgeExec *exec, gint64 deadline, int *out_status,
+exec_by_lodge(LodgeAgent *agent, const LodgeExec *exec, gint64 deadline, int *out_status,
               GError **error)
 {
     ExecSignals signals;
@@ -132,8 +133,7 @@ exec_by_lodge(const Way *way, const LodgeExec *exec, gint64 deadline, int *out_s
                                        .wake_fd = signals.fd,
                                        .on_wake = exec_signals_forward,
                                        .data = &signals};
-    gboolean fine = lodge_agent_exec_stream(way->lodge, &exec->program, &streams, deadline, &end,
-                                            error);
+    gboolean fine = lodge_agent_exec_stream(agent, &exec->program, &streams, deadline, &end, error);
     exec_signals_end(&signals);
     if (fine) {
         *out_status = shell_status(end.exit_status, end.signal);
@@ -154,6 +154,7 @@ lodge_exec(const LodgeStore *store, const char *name, const LodgeExec *exec, int
     if (way.lodge == NULL) {
         return exec_by_qemu(&way, name, exec, deadline, out_status, error);
     }
-    return exec_by_lodge(&way, exec, deadline, out_status, error) ||
+    g_autoptr(Guard) guard = guard_new(store, name, way.lodge);
+    return exec_by_lodge(way.lodge, exec, deadline, out_status, error) ||
            lodge_error_prefix(error, "guest %s", name);
 }

@@ -66,7 +66,7 @@ copying_drain(Copying *copying, guint unanswered, GError **error)
             return lodge_interrupt_check(error);
         }
         struct pollfd port = {.fd = link->fd, .events = agent_link_events(link)};
-        if (!lodge_wait_polls(&port, 1, copying_deadline(copying), error)) {
+        if (!agent_wait(copying->agent, &port, 1, copying_deadline(copying), error)) {
             copying->agent->is_over = TRUE;
             return FALSE;
         }

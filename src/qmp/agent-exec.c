@@ -18,6 +18,8 @@
 
 enum {
     INPUT_CHUNK_BYTES = 64 * 1024,
+    SILENCE_MS = 5000, /* then the agent is asked for a sign of life */
+    HANG_MS = 25000,   /* and has so long for it: guests swap, and hosts are busy */
 };
 
 /* Where a stream of output goes: a descriptor, or memory. */
@@ -41,6 +43,8 @@ typedef struct {
     Sink *sink; /* what `rest` is for; NULL: nothing */
     const guint8 *rest;
     gsize rest_length;
+    gint64 look_at; /* when to ask for a sign of life, or to give up waiting for it */
+    gboolean is_asked;
 } Transfer;
 
 static gboolean
@@ -161,6 +165,34 @@ take_end(LodgeAgent *agent, const AgentFrame *frame, LodgeAgentEnd *out_end, GEr
     return TRUE;
 }
 
+static void
+heard(Transfer *transfer)
+{
+    transfer->is_asked = FALSE;
+    transfer->look_at = lodge_deadline_in(SILENCE_MS);
+}
+
+/* The guest has been silent for a while. */
+static gboolean
+look_for_life(Transfer *transfer, GError **error)
+{
+    LodgeAgent *agent = transfer->agent;
+    const LodgeAgentGuard *guard = agent->guard;
+    if (guard == NULL || agent->protocol < 2 || transfer->rest_length > 0) {
+        heard(transfer); /* it can't be asked, or we did not listen */
+        return TRUE;
+    }
+    if (!transfer->is_asked) {
+        agent_link_send(&agent->link, FRAME_PING, "", 0);
+        transfer->is_asked = TRUE;
+    } else if (!guard->stands(guard->data)) {
+        return lodge_error_set(error, LODGE_ERROR_TIMEOUT,
+                               "the guest gives no sign of life (its console may say why)");
+    }
+    transfer->look_at = lodge_deadline_in(HANG_MS);
+    return TRUE;
+}
+
 /* Take frames until there is output to write, or none is left. 1: the program has ended. */
 static int
 take_frames(Transfer *transfer, LodgeAgentEnd *out_end, GError **error)
@@ -171,6 +203,7 @@ take_frames(Transfer *transfer, LodgeAgentEnd *out_end, GError **error)
         if (taken <= 0) {
             return taken;
         }
+        heard(transfer);
         switch (frame.type) {
         case FRAME_DATA:
         case FRAME_ERROR_DATA:
@@ -185,6 +218,8 @@ take_frames(Transfer *transfer, LodgeAgentEnd *out_end, GError **error)
                     }
                 }
             }
+            break;
+        case FRAME_PONG:
             break;
         case FRAME_WINDOW:
             if (!take_window(transfer, &frame, error)) {
@@ -220,7 +255,14 @@ wait_and_move(Transfer *transfer, gint64 deadline, GError **error)
         polls[0].events &= POLLOUT;
         polls[0].fd = polls[0].events != 0 ? link->fd : -1;
     }
-    if (!lodge_wait_polls(polls, G_N_ELEMENTS(polls), deadline, error)) {
+    g_autoptr(GError) problem = NULL;
+    if (!agent_wait(transfer->agent, polls, G_N_ELEMENTS(polls), MIN(deadline, transfer->look_at),
+                    &problem)) {
+        if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT) &&
+            !lodge_deadline_passed(deadline)) {
+            return look_for_life(transfer, error);
+        }
+        g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;
     }
     if (polls[3].revents != 0 && transfer->streams->on_wake != NULL) {
@@ -248,6 +290,7 @@ run_transfer(Transfer *transfer, const LodgeAgentExec *exec, gint64 deadline,
         return lodge_error_prefix(error, "exec");
     }
     g_autoptr(GError) problem = NULL;
+    heard(transfer);
     for (;;) {
         int taken = take_frames(transfer, out_end, &problem);
         if (taken > 0) {

@@ -1,6 +1,8 @@
 /* Between the parts of the agent's client. */
 #pragma once
 
+#include <poll.h>
+
 #include "base/base.h"
 #include "qmp/agent-control.h"
 #include "qmp/agent-link.h"
@@ -9,14 +11,22 @@
 struct LodgeAgent {
     AgentLink link;
     int lock_fd;
+    guint port;
     char *version;
+    guint64 protocol;
     gboolean is_over;
+    const LodgeAgentGuard *guard; /* or NULL */
 };
 
 enum {
     /* Enough to keep the port busy, and no more in memory. */
     AGENT_UNSENT_BYTES = 256 * 1024,
+    AGENT_POLLS_AT_MOST = 4,
 };
+
+/* lodge_wait_polls() that heeds the guard; when that says so, the conversation is over. */
+gboolean agent_wait(LodgeAgent *agent, struct pollfd *polls, gsize count, gint64 deadline,
+                    GError **error);
 
 /* --- Requests: fields, then one or more frames --- */
 

@@ -127,6 +127,33 @@ agent_take(LodgeAgent *agent, AgentFrame *out_frame, GError **error)
 }
 
 gboolean
+agent_wait(LodgeAgent *agent, struct pollfd *polls, gsize count, gint64 deadline, GError **error)
+{
+    struct pollfd all[AGENT_POLLS_AT_MOST + 1];
+    const LodgeAgentGuard *guard = agent->guard;
+    memcpy(all, polls, count * sizeof *polls);
+    all[count] = (struct pollfd){.fd = guard != NULL ? guard->fd : -1, .events = POLLIN};
+    for (;;) {
+        gboolean any = FALSE;
+        if (!lodge_wait_polls(all, count + 1, deadline, error)) {
+            return FALSE;
+        }
+        for (gsize i = 0; i < count; i++) {
+            any = any || all[i].revents != 0;
+        }
+        /* What has come counts, whatever became of the guest since. */
+        if (any) {
+            memcpy(polls, all, count * sizeof *polls);
+            return TRUE;
+        }
+        if (!guard->look(guard->data, error)) {
+            agent->is_over = TRUE;
+            return FALSE;
+        }
+    }
+}
+
+gboolean
 agent_receive(LodgeAgent *agent, gint64 deadline, AgentFrame *out_frame, GError **error)
 {
     agent_link_flush(&agent->link);
@@ -136,7 +163,7 @@ agent_receive(LodgeAgent *agent, gint64 deadline, AgentFrame *out_frame, GError 
             return taken > 0;
         }
         struct pollfd port = {.fd = agent->link.fd, .events = agent_link_events(&agent->link)};
-        if (!lodge_wait_polls(&port, 1, deadline, error)) {
+        if (!agent_wait(agent, &port, 1, deadline, error)) {
             agent->is_over = TRUE;
             return FALSE;
         }
@@ -232,6 +259,8 @@ take_version(LodgeAgent *agent, const AgentFrame *hello)
         if (field.tag == FIELD_VERSION) {
             g_free(agent->version);
             agent->version = agent_field_text(&field);
+        } else if (field.tag == FIELD_PROTOCOL) {
+            field_number(&field, &agent->protocol);
         }
     }
     if (agent->version == NULL) {
@@ -293,6 +322,7 @@ try_port(const char *run_folder, guint number, gint64 deadline, GError **error)
     LodgeAgent *agent = fd >= 0 ? lodge_agent_open(fd, deadline, error) : NULL;
     if (agent != NULL) {
         agent->lock_fd = lodge_fd_steal(&lock);
+        agent->port = number;
     }
     return agent;
 }
@@ -344,4 +374,16 @@ const char *
 lodge_agent_version(const LodgeAgent *agent)
 {
     return agent->version;
+}
+
+guint
+lodge_agent_port(const LodgeAgent *agent)
+{
+    return agent->port;
+}
+
+void
+lodge_agent_guard(LodgeAgent *agent, const LodgeAgentGuard *guard)
+{
+    agent->guard = guard;
 }

@@ -26,6 +26,24 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeAgent, lodge_agent_free)
 /* The agent's version ("0.1.0"), borrowed. */
 const char *lodge_agent_version(const LodgeAgent *agent);
 
+/* Its port's number, 1 to 7; 0 of one that was opened by its socket. */
+guint lodge_agent_port(const LodgeAgent *agent);
+
+/* Who knows of the guest what its port does not tell: that an agent was killed without a
+ * successor, or that the guest is stopped on purpose. */
+typedef struct {
+    int fd; /* when readable, look() is called, which must read it */
+    /* FALSE: the conversation is over, for that reason. */
+    gboolean (*look)(gpointer data, GError **error);
+    /* Is the guest meant to stand still now? Then its silence means nothing. */
+    gboolean (*stands)(gpointer data);
+    gpointer data;
+} LodgeAgentGuard;
+
+/* From now on all that waits for the guest asks @guard too, which is borrowed. With one, a program
+ * whose guest is silent for some 30 seconds, though it is asked, is given up: TIMEOUT. */
+void lodge_agent_guard(LodgeAgent *agent, const LodgeAgentGuard *guard);
+
 /* --- Programs -------------------------------------------------------------------------------- */
 
 typedef struct {

@@ -111,6 +111,7 @@ read_run(const LodgeStore *store, const char *guest, LodgeGuestState *state)
         state->qemu_pid = (pid_t)lodge_json_int(value, "pid", 0);
         state->started_ms = lodge_json_int(value, "started_ms", 0);
         state->agent = lodge_json_bool(value, "agent", FALSE);
+        state->ports = (guint)lodge_json_int(value, "ports", 0);
         json_t *inside = json_object_get(value, "inside");
         state->inside = json_is_object(inside) ? json_incref(inside) : NULL;
         state->ssh_port = (guint)lodge_json_int(value, "ssh_port", 0);

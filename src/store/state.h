@@ -23,6 +23,7 @@ typedef struct {
     gint64 started_ms; /* of the Unix epoch; 0 unknown */
     gboolean agent;    /* QEMU's guest agent has its port open: images of Lodge's are up then */
     json_t *inside;    /* what lodge-agent says (keeper/inside.h); NULL: it is not there */
+    guint ports;       /* a bit for each of lodge-agent's ports that the guest has open */
     guint ssh_port;    /* on 127.0.0.1 or ssh_host; 0: none */
     char *ssh_host;    /* the guest's own address, where the host reaches it; NULL: 127.0.0.1 */
     gboolean is_kvm;

@@ -49,6 +49,13 @@ def test_show_knows_its_system_and_addresses(box):
     assert "lodge-agent there" in page and "eth0: 10.0.2.15/24" in page and "Lodge tiny" in page
 
 
+def test_agent_status(box):
+    page = box("agent", "status", "box").out
+    assert "lodge-agent" in page and "Lodge tiny" in page
+    said = box("agent", "status", "box", "--json").json
+    assert said["agent"] == "lodge-agent" and said["inside"]["since_ms"] > 1e12
+
+
 def test_an_address_that_comes_is_known(box):
     inside(box, "ip address add 10.99.0.1/24 dev lo; ip address add 10.98.0.1/24 dev eth0")
     wait_until(lambda: "10.98.0.1/24" in box.show("box")["inside"]["nics"][0]["addresses"],
@@ -213,9 +220,14 @@ def test_the_agent_is_known_after_adoption(box):
 def test_with_qemus_agent_only_and_install(box, tmp_path):
     """Last: the agent goes, and comes back by QEMU's."""
     mark = len(box.events("box"))
+    left = box.begin("exec", "box", "sh", "-c", "echo up; sleep 1000")
+    read_until(left.stdout, "up")
     box("ssh", "box", "sed -i /lodge-agent/d /etc/inittab; kill -HUP 1; rm /usr/sbin/lodge-agent; "
-                      "killall lodge-agent")
+                      "killall -9 lodge-agent")
+    result = box.end(left)
+    assert result.status == 1 and "lodge-agent has ended" in result.message
     wait_until(lambda: box.show("box")["inside"] is None, what="its end is seen")
+    assert box("agent", "status", "box", "--json").json["agent"] == "qemu-guest-agent"
     assert "agent-down" in [event["event"] for event in box.events("box")[mark:]]
     result = box("exec", "--env", "A=b", "--folder", "/tmp", "box", "sh", "-c",
                  "echo $A $PWD; cat; echo e >&2; exit 3", input=b"in", status=3)

@@ -296,6 +296,43 @@ test_reader_gone(void)
 }
 
 /* A program that reads no input, and far more input than the window: signals still arrive. */
+static gboolean
+say_over(gpointer data, GError **error)
+{
+    char byte;
+    g_assert_cmpint(read(*(const int *)data, &byte, 1), ==, 1);
+    return lodge_error_set(error, LODGE_ERROR_FAILED, "it is over");
+}
+
+static gboolean
+never(gpointer data)
+{
+    (void)data;
+    return FALSE;
+}
+
+/* Who knows better than the port that nobody is there ends a program's wait. */
+static void
+test_guard(void)
+{
+    int pipe_fds[2];
+    g_assert_cmpint(pipe2(pipe_fds, O_CLOEXEC), ==, 0);
+    g_autoptr(LodgeAgent) agent = agent_fixture_connect(&fixture);
+    g_assert_cmpuint(lodge_agent_port(agent), >=, 1);
+    const LodgeAgentGuard guard = {pipe_fds[0], say_over, never, &pipe_fds[0]};
+    lodge_agent_guard(agent, &guard);
+    g_autoptr(GError) error = NULL;
+    g_auto(LodgeAgentResult) result = {0};
+    const char *argv[] = {"sleep", "1000", NULL};
+    const LodgeAgentExec exec = {.argv = argv, .folder = "/"};
+    g_assert_cmpint(write(pipe_fds[1], "", 1), ==, 1);
+    g_assert_false(lodge_agent_run(agent, &exec, NULL, 0, LIMIT_BYTES, DEADLINE, &result, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_FAILED);
+    g_assert_nonnull(strstr(error->message, "it is over"));
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
 static void
 on_wake_signal(LodgeAgent *agent, gpointer data)
 {
@@ -476,6 +513,7 @@ main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
     agent_fixture_start(&fixture, NULL);
+    g_test_add_func("/agent/exec/guard", test_guard);
     g_test_add_func("/agent/exec/output-and-status", test_output_and_status);
     g_test_add_func("/agent/exec/environment-and-folder", test_environment_and_folder);
     g_test_add_func("/agent/exec/refusals", test_refusals);
