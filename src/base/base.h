@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/lock.h"
+#include "base/pci-address.h"
 #include "base/process.h"
 #include "base/progress.h"
 #include "base/text.h"

@@ -150,6 +150,8 @@ gboolean lodge_cmd_disk_detach(LodgeCli *cli, int argc, char **argv, GError **er
 gboolean lodge_cmd_disk_resize(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_disk_check(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_disk_convert(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_pci_attach(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_pci_detach(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_pci_list(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_usb_list(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_usb_attach(LodgeCli *cli, int argc, char **argv, GError **error);
@@ -206,6 +208,7 @@ extern const GOptionEntry lodge_options_disk_create[];
 extern const GOptionEntry lodge_options_disk_attach[];
 extern const GOptionEntry lodge_options_disk_detach[];
 extern const GOptionEntry lodge_options_disk_convert[];
+extern const GOptionEntry lodge_options_pci_attach[];
 extern const GOptionEntry lodge_options_usb_attach[];
 extern const GOptionEntry lodge_options_usb_storage[];
 extern const GOptionEntry lodge_options_image_import[];

@@ -269,6 +269,16 @@ static const LodgeCommandRow rows[] = {
     {"pci list", DISKS, "", "show this host's PCI devices and their IOMMU groups",
      "A group can be given to a guest only as a whole.", "lodge pci list", NULL, 0, 0,
      LODGE_WORD_NONE, FALSE, lodge_cmd_pci_list},
+    {"pci attach", DISKS, "GUEST ADDRESS", "give a guest one of this host's PCI devices",
+     "The host's driver lets go of it, and vfio-pci takes it, as long as the guest runs; QEMU may "
+     "lock as much memory as the guest has, as the device writes to it. Devices of one IOMMU group "
+     "reach each other's memory, so a group goes to one guest, whole: --group. It is a rule of the "
+     "guest's definition, and needs root.",
+     "lodge pci attach web1 0000:01:00.0\nlodge pci attach web1 01:00.0 --group --name card",
+     lodge_options_pci_attach, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_pci_attach},
+    {"pci detach", DISKS, "GUEST DEVICE", "take a PCI device back",
+     "DEVICE is its name or its address. The driver that had it before gets it.",
+     "lodge pci detach web1 card", NULL, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_pci_detach},
     {"image list", IMAGES, "", "show images that are here, and those that can be had", NULL,
      "lodge image list", NULL, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_image_list},
     {"image show", IMAGES, "IMAGE", "show all about an image", NULL, "lodge image show debian-12",

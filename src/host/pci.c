@@ -75,10 +75,16 @@ lodge_pci_class_word(const LodgePciDevice *device)
     return class < G_N_ELEMENTS(words) ? words[class] : "other";
 }
 
+gboolean
+lodge_pci_is_bridge(const LodgePciDevice *device)
+{
+    return device->class >> 16 == CLASS_BRIDGE;
+}
+
 const char *
 lodge_pci_obstacle(const GPtrArray *devices, const LodgePciDevice *device)
 {
-    if (device->class >> 16 == CLASS_BRIDGE) {
+    if (lodge_pci_is_bridge(device)) {
         return "a bridge is the host's own";
     }
     if (device->group < 0) {
@@ -86,10 +92,9 @@ lodge_pci_obstacle(const GPtrArray *devices, const LodgePciDevice *device)
     }
     for (guint i = 0; i < devices->len; i++) {
         const LodgePciDevice *other = devices->pdata[i];
-        if (other != device && other->group == device->group &&
-            other->class >> 16 != CLASS_BRIDGE && other->driver != NULL &&
-            g_strcmp0(other->driver, "vfio-pci") != 0) {
-            return "the host uses others of its group";
+        if (other != device && other->group == device->group && !lodge_pci_is_bridge(other) &&
+            other->driver != NULL && g_strcmp0(other->driver, "vfio-pci") != 0) {
+            return "only its whole group: the host uses others of it";
         }
     }
     return NULL;

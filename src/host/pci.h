@@ -19,5 +19,8 @@ void lodge_pci_device_free(LodgePciDevice *device);
 /* "network", "display" …: the class in a word; "other" for rare ones. Static. */
 const char *lodge_pci_class_word(const LodgePciDevice *device);
 
+/* Bridges of the host's are no obstacle in a group, and no guest's. */
+gboolean lodge_pci_is_bridge(const LodgePciDevice *device);
+
 /* Why a guest could not be given this device; a static text, or NULL. */
 const char *lodge_pci_obstacle(const GPtrArray *devices, const LodgePciDevice *device);

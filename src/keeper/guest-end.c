@@ -9,6 +9,7 @@
 #include "agent/protocol.h"
 #include "keeper/group.h"
 #include "keeper/nics.h"
+#include "keeper/pcis.h"
 
 #define RESTART_SPAN_US (G_GINT64_CONSTANT(600) * G_USEC_PER_SEC)
 
@@ -17,6 +18,7 @@ keeper_tidy_up(const Keeper *keeper)
 {
     watch_end(keeper->watch);
     lodge_limits_remove(keeper->store, keeper->name);
+    lodge_pcis_give_back(keeper->store, keeper->name, NULL);
     lodge_taps_forget(keeper->store, keeper->name);
     static const char *const names[] = {"events.qmp",   "jobs.qmp",  "view.qmp", "agent.sock",
                                         "console.sock", "qemu.lock", "killed",   "started.conf"};

@@ -11,6 +11,7 @@
 
 #include "keeper/boot-once.h"
 #include "keeper/group.h"
+#include "keeper/pcis.h"
 #include "keeper/plan.h"
 #include "keeper/usb-plug.h"
 #include "qemu/spawn.h"
@@ -58,7 +59,11 @@ spawn(Keeper *keeper, const LodgeGuest *guest, const LodgePlan *plan, GError **e
         .lock_fd = qemu_lock,
         .drop = geteuid() == 0,
         .uid = lodge_qemu_uid(folder),
+        .locked_bytes = lodge_pcis_locked_bytes(guest),
     };
+    if (!lodge_pcis_take(keeper->store, guest, NULL, how.uid, error)) {
+        return FALSE;
+    }
     if (!lodge_qemu_spawn(plan->command, &how, &keeper->qemu_pid, &keeper->qemu_pid_fd, error)) {
         return FALSE;
     }

@@ -13,6 +13,7 @@
 #define DISK(field) G_STRUCT_OFFSET(LodgeDisk, field)
 #define CDROM(field) G_STRUCT_OFFSET(LodgeCdrom, field)
 #define USB(field) G_STRUCT_OFFSET(LodgeUsb, field)
+#define PCI(field) G_STRUCT_OFFSET(LodgePci, field)
 #define NIC(field) G_STRUCT_OFFSET(LodgeNic, field)
 
 static const LodgeKey guest_keys[] = {
@@ -177,6 +178,13 @@ static const LodgeKey usb_keys[] = {
              "plugged in."},
 };
 
+static const LodgeKey pci_keys[] = {
+    {"device", LODGE_TYPE_TEXT, PCI(device),
+     .help =
+         "Its address on the host, like `0000:01:00.0`, as `lodge pci list` shows it. The guest "
+         "has it from its start to its end; meanwhile the host has not."},
+};
+
 static const LodgeSection sections[] = {
     {"guest", FALSE, guest_keys, G_N_ELEMENTS(guest_keys), "The machine itself."},
     {"disk", TRUE, disk_keys, G_N_ELEMENTS(disk_keys),
@@ -184,6 +192,7 @@ static const LodgeSection sections[] = {
     {"cdrom", TRUE, cdrom_keys, G_N_ELEMENTS(cdrom_keys), "A CD drive."},
     {"nic", TRUE, nic_keys, G_N_ELEMENTS(nic_keys), "A network interface."},
     {"usb", TRUE, usb_keys, G_N_ELEMENTS(usb_keys), "A USB device of the host."},
+    {"pci", TRUE, pci_keys, G_N_ELEMENTS(pci_keys), "A PCI device of the host."},
     {"limits", FALSE, limits_keys, G_N_ELEMENTS(limits_keys),
      "What the host gives the guest at most. Disks have limits of their own, in their sections."},
     {NULL},
@@ -207,6 +216,7 @@ static const Repeated repeated[] = {
     {&sections[2], sizeof(LodgeCdrom), GUEST(cdroms)},
     {&sections[3], sizeof(LodgeNic), GUEST(nics)},
     {&sections[4], sizeof(LodgeUsb), GUEST(usbs)},
+    {&sections[5], sizeof(LodgePci), GUEST(pcis)},
 };
 
 static GPtrArray **
@@ -277,6 +287,39 @@ check_limits(const LodgeGuest *guest, GError **error)
     return TRUE;
 }
 
+/* What names a device of the host is wrong in the definition, not in a command. */
+static gboolean
+wrong_device(const LodgeGuest *guest, const char *kind, const char *name, GError **error)
+{
+    if (error != NULL && *error != NULL) {
+        (*error)->code = LODGE_ERROR_INVALID;
+    }
+    return lodge_error_prefix(error, "guest %s: [%s %s] device=", guest->name, kind, name);
+}
+
+static gboolean
+check_host_devices(const LodgeGuest *guest, GError **error)
+{
+    for (guint i = 0; i < guest->usbs->len; i++) {
+        LodgeUsbSpec spec;
+        const LodgeUsb *usb = guest->usbs->pdata[i];
+        if (!lodge_usb_spec_parse(usb->device != NULL ? usb->device : "", &spec, error)) {
+            return wrong_device(guest, "usb", usb->name, error);
+        }
+    }
+    for (guint i = 0; i < guest->pcis->len; i++) {
+        char address[LODGE_PCI_ADDRESS_BYTES];
+        const LodgePci *pci = guest->pcis->pdata[i];
+        if (!lodge_pci_address_parse(pci->device != NULL ? pci->device : "", address, error)) {
+            return wrong_device(guest, "pci", pci->name, error);
+        }
+    }
+    return guest->pcis->len == 0 || guest->machine != LODGE_MACHINE_MICROVM ||
+           lodge_error_set(error, LODGE_ERROR_INVALID,
+                           "guest %s: machine=microvm takes no PCI device of the host",
+                           guest->name);
+}
+
 /* What no single row can see. */
 static gboolean
 check_whole(const LodgeGuest *guest, GError **error)
@@ -295,16 +338,6 @@ check_whole(const LodgeGuest *guest, GError **error)
                                    "guest %s: [nic %s] has no mac=", guest->name, nic->name);
         }
     }
-    for (guint i = 0; i < guest->usbs->len; i++) {
-        LodgeUsbSpec spec;
-        const LodgeUsb *usb = guest->usbs->pdata[i];
-        if (!lodge_usb_spec_parse(usb->device != NULL ? usb->device : "", &spec, error)) {
-            if (error != NULL && *error != NULL) {
-                (*error)->code = LODGE_ERROR_INVALID;
-            }
-            return lodge_error_prefix(error, "guest %s: [usb %s] device=", guest->name, usb->name);
-        }
-    }
     if (guest->cpus_max != 0 && guest->cpus_max < guest->cpus) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "guest %s: cpus-max= is less than cpus=", guest->name);
@@ -321,7 +354,7 @@ check_whole(const LodgeGuest *guest, GError **error)
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "guest %s: initrd= without kernel=", guest->name);
     }
-    return check_limits(guest, error);
+    return check_host_devices(guest, error) && check_limits(guest, error);
 }
 
 static gboolean

@@ -86,6 +86,11 @@ typedef struct {
 
 typedef struct {
     char *name;
+    char *device; /* lodge_pci_address_parse() */
+} LodgePci;
+
+typedef struct {
+    char *name;
     char *network;
     char *mac;
     int model;      /* LodgeNicModel */
@@ -148,6 +153,7 @@ typedef struct {
     GPtrArray *cdroms; /* LodgeCdrom * */
     GPtrArray *nics;   /* LodgeNic * */
     GPtrArray *usbs;   /* LodgeUsb * */
+    GPtrArray *pcis;   /* LodgePci * */
 } LodgeGuest;
 
 /* The sections of guest.conf, ended by one without a name. */

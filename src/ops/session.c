@@ -7,6 +7,7 @@
 #include "base/base.h"
 #include "keeper/keeper.h"
 #include "keeper/group.h"
+#include "keeper/pcis.h"
 #include "ops/snapshot-mend.h"
 
 enum {
@@ -34,6 +35,7 @@ begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **err
     session->state = lodge_store_state(store, name);
     if (!session->state->has_qemu && !session->state->has_keeper) {
         lodge_limits_remove(store, name); /* of a keeper that was killed */
+        lodge_pcis_give_back(store, name, NULL);
     }
     /* What can't be mended now need not keep this verb from its work: the definition names whole
      * disks at any time. Verbs that build on it try again, and say why. */

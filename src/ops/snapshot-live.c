@@ -50,6 +50,12 @@ check_devices(const LiveSnapshot *live, GError **error)
     json_array_foreach (list, i, entry) {
         const char *id = lodge_json_string(entry, "name", "");
         g_autofree char *wanted = g_strdup_printf("id=%s,", id);
+        if (g_str_has_prefix(id, "pci-")) {
+            return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                                   "%s is a device of this host's, whose state nobody can read, so "
+                                   "its memory can't be kept (take --disks-only)",
+                                   id);
+        }
         if (!g_str_equal(id, "type") && strstr(text, wanted) == NULL) {
             return lodge_error_set(
                 error, LODGE_ERROR_UNSUPPORTED,

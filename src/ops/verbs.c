@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "keeper/keeper.h"
 #include "keeper/group.h"
+#include "keeper/pcis.h"
 #include "net/net.h"
 #include "ops/disk-tree.h"
 #include "ops/ops.h"
@@ -275,6 +276,7 @@ session_delete(const Session *session, gboolean force, LodgeProgress *progress, 
         return FALSE;
     }
     lodge_limits_remove(session->store, name);
+    lodge_pcis_give_back(session->store, name, NULL);
     lodge_net_release(session->store, name);
     lodge_event_append(session->store, name, "deleted", NULL);
     lodge_job_remove_run_folder(session->job, TRUE);

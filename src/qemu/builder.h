@@ -30,6 +30,7 @@ void lodge_command_add_disks(LodgeCommand *command, const LodgeGuest *guest,
 void lodge_command_add_cdroms(LodgeCommand *command, const LodgeGuest *guest);
 gboolean lodge_command_add_nics(LodgeCommand *command, const LodgeGuest *guest,
                                 const LodgeMachine *machine, GError **error);
+void lodge_command_add_pcis(LodgeCommand *command, const LodgeGuest *guest);
 void lodge_command_add_display(LodgeCommand *command, const LodgeGuest *guest);
 
 /* The bus of a device that may be unplugged: a PCIe port of its own on q35, "port3"; NULL where the

@@ -182,6 +182,7 @@ lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine, GError 
     if (!lodge_command_add_nics(command, guest, machine, error)) {
         return NULL;
     }
+    lodge_command_add_pcis(command, guest);
     lodge_command_option(command, "-object", "rng-builtin,id=entropy");
     lodge_command_option(command, "-device", "virtio-rng-pci,id=rng,rng=entropy");
     lodge_command_option(command, "-device", "virtio-balloon-pci,id=balloon,deflate-on-oom=on");

@@ -260,6 +260,16 @@ lodge_command_add_nics(LodgeCommand *command, const LodgeGuest *guest, const Lod
     return TRUE;
 }
 
+void
+lodge_command_add_pcis(LodgeCommand *command, const LodgeGuest *guest)
+{
+    for (guint i = 0; i < guest->pcis->len; i++) {
+        const LodgePci *pci = guest->pcis->pdata[i];
+        g_autofree char *port = lodge_command_take_port(command, guest);
+        add_device(command, lodge_pci_device(pci, port));
+    }
+}
+
 static const char *
 video_device(const LodgeGuest *guest)
 {

@@ -236,6 +236,19 @@ lodge_cdrom_device(const LodgeGuest *guest, const LodgeCdrom *cdrom, const char 
     return device;
 }
 
+json_t *
+lodge_pci_device(const LodgePci *pci, const char *bus)
+{
+    char address[LODGE_PCI_ADDRESS_BYTES] = "";
+    const LodgeDrivePlace place = {.bus = bus, .unit = -1};
+    g_autofree char *id = g_strconcat("pci-", pci->name, NULL);
+    json_t *device = device_at("vfio-pci", &place);
+    lodge_pci_address_parse(pci->device, address, NULL); /* the definition was checked */
+    json_object_set_new(device, "host", json_string(address));
+    json_object_set_new(device, "id", json_string(id));
+    return device;
+}
+
 char *
 lodge_device_text(const json_t *device)
 {

@@ -58,6 +58,9 @@ json_t *lodge_disk_device(const LodgeGuest *guest, const LodgeDiskNodes *nodes,
 json_t *lodge_cdrom_device(const LodgeGuest *guest, const LodgeCdrom *cdrom, const char *node,
                            const LodgeDrivePlace *place);
 
+/* A PCI device of the host's; @bus as in a place. */
+json_t *lodge_pci_device(const LodgePci *pci, const char *bus);
+
 /* The same as -device's text: "virtio-blk-pci,bus=port1,id=disk-root". Free with g_free. */
 char *lodge_device_text(const json_t *device);
 

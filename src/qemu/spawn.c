@@ -163,6 +163,20 @@ open_all(const LodgeCommand *command, const LodgeSpawn *spawn, GArray *targets, 
 }
 
 gboolean
+lodge_qemu_allow_locked(pid_t pid, guint64 bytes, GError **error)
+{
+    struct rlimit present;
+    const struct rlimit limit = {bytes, bytes};
+    if (prlimit(pid, RLIMIT_MEMLOCK, NULL, &present) == 0 && present.rlim_cur >= bytes) {
+        return TRUE;
+    }
+    return prlimit(pid, RLIMIT_MEMLOCK, &limit, NULL) == 0 ||
+           lodge_error_errno(error, errno,
+                             "Letting QEMU lock the guest's memory for PCI devices (which takes "
+                             "CAP_SYS_RESOURCE)");
+}
+
+gboolean
 lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *out_pid,
                  int *out_pid_fd, GError **error)
 {
@@ -170,6 +184,10 @@ lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *ou
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    /* Ours, which it inherits: its own it may not raise. */
+    if (!lodge_qemu_allow_locked(getpid(), spawn->locked_bytes, error)) {
+        return FALSE;
     }
     g_autoptr(GArray) targets = g_array_new(FALSE, FALSE, sizeof(int));
     g_autoptr(GArray) sources = open_all(command, spawn, targets, error);

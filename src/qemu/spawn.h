@@ -11,6 +11,7 @@ typedef struct {
     int lock_fd;          /* inherited: it holds the guest's qemu.lock as long as QEMU lives */
     gboolean drop;        /* we are root: run it as a user of its own */
     uid_t uid;            /* that user, and group */
+    guint64 locked_bytes; /* how much memory it may lock; 0: as little as we */
 } LodgeSpawn;
 
 /* A user id for a guest's QEMU that belongs to nobody else: from a range that no system uses for
@@ -21,3 +22,6 @@ uid_t lodge_qemu_uid(const char *guest_folder);
  * @out_pid_fd. It gets a session of its own, so that no terminal's Ctrl-C reaches it. */
 gboolean lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *out_pid,
                           int *out_pid_fd, GError **error);
+
+/* Let the process @pid lock so many bytes of memory, if it may not yet. FAILED if we may not. */
+gboolean lodge_qemu_allow_locked(pid_t pid, guint64 bytes, GError **error);
