@@ -88,6 +88,8 @@ lodge_cmd_network_list(LodgeCli *cli, int argc, char **argv, GError **error)
         if (network == NULL) {
             const char *cells[] = {names[i], "broken", "–", problem->message, "–", "–"};
             lodge_table_add(table, cells);
+            json_array_append_new(list, json_pack("{s:s, s:s, s:s}", "name", names[i], "state",
+                                                  "broken", "error", problem->message));
             continue;
         }
         g_autoptr(GPtrArray) ports = lodge_net_ports(cli->store, names[i]);
@@ -111,6 +113,25 @@ lodge_cmd_network_list(LodgeCli *cli, int argc, char **argv, GError **error)
     return TRUE;
 }
 
+/* Does the key say something of this network? Numbers that are 0 and keys of other modes don't. */
+static gboolean
+counts(const LodgeNetwork *network, const char *key, const char *value)
+{
+    if (value == NULL || g_str_equal(value, "0")) {
+        return FALSE;
+    }
+    if (g_str_equal(key, "each")) {
+        return network->mode == LODGE_NETWORK_ROUTED && network->subnet != NULL;
+    }
+    if (g_str_equal(key, "host")) {
+        return network->mode == LODGE_NETWORK_ISOLATED;
+    }
+    if (g_str_equal(key, "vlan-aware") || g_str_equal(key, "nat64")) {
+        return g_str_equal(value, "yes");
+    }
+    return TRUE;
+}
+
 gboolean
 lodge_cmd_network_show(LodgeCli *cli, int argc, char **argv, GError **error)
 {
@@ -128,7 +149,7 @@ lodge_cmd_network_show(LodgeCli *cli, int argc, char **argv, GError **error)
     const LodgeSection *section = lodge_network_sections();
     for (gsize i = 0; i < section->key_count; i++) {
         g_autofree char *value = lodge_schema_format(&section->keys[i], network);
-        if (value != NULL) {
+        if (counts(network, section->keys[i].name, value)) {
             g_autofree char *shown = lodge_text_printable(value);
             printf("  %-14s %s\n", section->keys[i].name, shown);
         }

@@ -152,6 +152,22 @@ lodge_network_set_text(const LodgeStore *store, const char *name, const char *te
            lodge_file_write(path, text, strlen(text), 0644, LODGE_WRITE_DEFAULT, error);
 }
 
+static gboolean
+refuse_used(const LodgeStore *store, const char *name, char **users, GError **error)
+{
+    g_autofree char *list = g_strjoinv(", ", users);
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(store, users[0], NULL);
+    const char *nic_name = "NIC";
+    for (guint i = 0; guest != NULL && i < guest->nics->len; i++) {
+        const LodgeNic *nic = guest->nics->pdata[i];
+        nic_name = g_strcmp0(nic->network, name) == 0 ? nic->name : nic_name;
+    }
+    return lodge_error_set(error, LODGE_ERROR_BUSY,
+                           "network %s is used by %s (`lodge set %s nic.%s.network=OTHER` moves a "
+                           "guest to another, `lodge delete %s` deletes it)",
+                           name, list, users[0], nic_name, users[0]);
+}
+
 gboolean
 lodge_network_delete(const LodgeStore *store, const char *name, GError **error)
 {
@@ -172,8 +188,7 @@ lodge_network_delete(const LodgeStore *store, const char *name, GError **error)
         return FALSE;
     }
     if (users[0] != NULL) {
-        g_autofree char *list = g_strjoinv(", ", users);
-        return lodge_error_set(error, LODGE_ERROR_BUSY, "network %s is used by %s", name, list);
+        return refuse_used(store, name, users, error);
     }
     if (!lodge_network_stop(store, name, FALSE, error)) {
         return FALSE;
