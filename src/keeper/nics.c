@@ -35,16 +35,7 @@ open_tap(const LodgeStore *store, LodgeNet *net, const LodgeGuest *guest, const 
                                nic->network);
     }
     tap->link = lodge_port_link(store->root, guest->name, nic->name);
-    LodgePort port = {.link = tap->link,
-                      .guest = guest->name,
-                      .nic = nic->name,
-                      .mac = nic->mac,
-                      .address4 = nic->address,
-                      .address6 = nic->address6,
-                      .forward = nic->forward,
-                      .filter = nic->filter,
-                      .rate_in_bytes = nic->rate_in_bytes,
-                      .rate_out_bytes = nic->rate_out_bytes};
+    LodgePort port = lodge_port_of_nic(guest, nic, tap->link);
     g_auto(LodgeNetworkLease) lease = {NULL, NULL};
     /* A definition written by hand names no addresses: it gets the reserved ones. */
     if (nic->address == NULL && nic->address6 == NULL) {

@@ -144,6 +144,13 @@ static const LodgeKey nic_keys[] = {
     {"filter", LODGE_TYPE_BOOL, NIC(filter), "yes",
      .help = "Whether the guest is held to this MAC and these addresses. `no` lets it route or "
              "bridge for others."},
+    {"vlan", LODGE_TYPE_COUNT, NIC(vlan), "0", .most = 4094,
+     .help =
+         "On a bridge that keeps VLANs apart (`vlan-aware=yes`): the VLAN that the guest is in, "
+         "without seeing tags. 0: the network's."},
+    {"trunk", LODGE_TYPE_VLANS, NIC(trunk),
+     .help = "On such a bridge: VLANs that the guest sees with their tags, and may send to, like "
+             "`10 20-29`. In these it is held to its MAC, not to addresses."},
     {"rate-in", LODGE_TYPE_SIZE, NIC(rate_in_bytes), "0",
      .help =
          "Bytes a second at most that come to the guest, like 10M. 0: any number. On networks of "
@@ -336,6 +343,12 @@ check_whole(const LodgeGuest *guest, GError **error)
         if (nic->mac == NULL) {
             return lodge_error_set(error, LODGE_ERROR_INVALID,
                                    "guest %s: [nic %s] has no mac=", guest->name, nic->name);
+        }
+        if ((nic->vlan != 0 || nic->trunk != NULL) && g_str_equal(nic->network, "user")) {
+            return lodge_error_set(error, LODGE_ERROR_INVALID,
+                                   "guest %s: [nic %s] vlan= and trunk= are for bridged networks, "
+                                   "not network=user",
+                                   guest->name, nic->name);
         }
     }
     if (guest->cpus_max != 0 && guest->cpus_max < guest->cpus) {

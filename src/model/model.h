@@ -9,3 +9,4 @@
 #include "model/prefix.h"
 #include "model/schema.h"
 #include "model/snapshot.h"
+#include "model/vlan.h"

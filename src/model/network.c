@@ -40,8 +40,14 @@ static const LodgeKey network_keys[] = {
              "the host's routes without it; in mode `bridged` a spare one becomes a port of the "
              "bridge that Lodge makes."},
     {"vlan", LODGE_TYPE_COUNT, NETWORK(vlan), "0", .most = 4094,
-     .help = "Mode `bridged` with uplink=: guests are in this VLAN, whose frames are tagged on the "
-             "uplink. The host may use the uplink itself, untagged. 0: none."},
+     .help =
+         "Mode `bridged`: guests are in this VLAN. With uplink= its frames are tagged there, and "
+         "the host may use the uplink itself, untagged. With bridge= it is a VLAN of that "
+         "bridge, which must keep them apart. 0: none."},
+    {"vlan-aware", LODGE_TYPE_BOOL, NETWORK(vlan_aware), "no",
+     .help = "Mode `bridged` with uplink=: the bridge keeps VLANs apart. Its uplink carries all of "
+             "them, tagged; each NIC says which it is in (vlan=, trunk= of the guest), and other "
+             "networks may be VLANs of it (bridge= and vlan=)."},
     {"subnet", LODGE_TYPE_PREFIX4, NETWORK(subnet),
      .help =
          "The guests' IPv4 addresses, like 10.77.0.0/24. Chosen by `lodge network create` so that "
@@ -411,9 +417,15 @@ check_whole(const LodgeNetwork *network, GError **error)
             "mode=routed needs subnet= or prefix=: the addresses that are routed "
             "to this host");
     }
-    if (network->vlan != 0 && (network->mode != LODGE_NETWORK_BRIDGED || network->uplink == NULL)) {
+    if (network->vlan != 0 && network->mode != LODGE_NETWORK_BRIDGED) {
+        return lodge_error_set(
+            error, LODGE_ERROR_INVALID,
+            "vlan=%u is for mode=bridged, with uplink= or bridge=", network->vlan);
+    }
+    if (network->vlan_aware &&
+        (network->mode != LODGE_NETWORK_BRIDGED || network->uplink == NULL || network->vlan != 0)) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,
-                               "vlan=%u is for mode=bridged with uplink=", network->vlan);
+                               "vlan-aware=yes is for mode=bridged with uplink=, without vlan=");
     }
     if (network->mtu != 0 && network->mtu < 576) {
         return lodge_error_set(error, LODGE_ERROR_INVALID, "mtu: %u is less than the least, 576",

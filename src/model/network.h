@@ -24,6 +24,7 @@ typedef struct {
     char *bridge;
     char *uplink; /* NULL: where the host's routes lead */
     guint vlan;   /* 0: none */
+    gboolean vlan_aware;
     char *subnet; /* IPv4; NULL: none */
     char *prefix; /* IPv6; NULL: none */
     int ip;       /* LodgeIpFamilies */

@@ -7,6 +7,7 @@
 
 #include "base/base.h"
 #include "model/prefix.h"
+#include "model/vlan.h"
 
 static gboolean
 check_link(const char *value, GError **error)
@@ -110,6 +111,17 @@ parse_range(const char *value, char **out_text, GError **error)
     return TRUE;
 }
 
+static gboolean
+parse_vlans(const char *value, char **out_text, GError **error)
+{
+    g_autoptr(GArray) ranges = lodge_vlans_parse(value, error);
+    if (ranges == NULL) {
+        return FALSE;
+    }
+    *out_text = lodge_vlans_format(ranges);
+    return TRUE;
+}
+
 gboolean
 lodge_schema_net_value(LodgeValueType type, const char *value, char **out_text, GError **error)
 {
@@ -130,6 +142,8 @@ lodge_schema_net_value(LodgeValueType type, const char *value, char **out_text, 
         return parse_prefix(value, AF_INET6, out_text, error);
     case LODGE_TYPE_RANGE4:
         return parse_range(value, out_text, error);
+    case LODGE_TYPE_VLANS:
+        return parse_vlans(value, out_text, error);
     default:
         return lodge_error_set(error, LODGE_ERROR_USAGE, "not a value of the network's kind");
     }

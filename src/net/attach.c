@@ -120,28 +120,66 @@ route_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, int
     return lodge_netlink_send(net->netlink, error);
 }
 
+/* The bridge's index, which must keep VLANs apart if the port shall be in one. */
+static int
+find_bridge(LodgeNet *net, const LodgeNetwork *network, gboolean by_vlan, GError **error)
+{
+    LodgeLinkInfo info;
+    if (!lodge_link_look(net->netlink, network->bridge, &info)) {
+        lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "there is no bridge %s", network->bridge);
+        return 0;
+    }
+    if (by_vlan && !info.vlan_aware) {
+        lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                        "bridge %s does not keep VLANs apart, as vlan= and trunk= want it "
+                        "(vlan-aware=yes of a network with mode=bridged and uplink= does)",
+                        network->bridge);
+        return 0;
+    }
+    return info.index;
+}
+
+gboolean
+lodge_net_enslave(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+{
+    g_autoptr(GArray) trunk = port->trunk != NULL ? lodge_vlans_parse(port->trunk, error) : NULL;
+    if (port->trunk != NULL && trunk == NULL) {
+        return FALSE;
+    }
+    guint vlan = port->vlan == 0 && network->uplink == NULL ? network->vlan : port->vlan;
+    g_autofree char *alias = g_strdup_printf("lodge guest %s nic %s", port->guest, port->nic);
+    LodgePortSpec spec = {.name = port->link,
+                          .index = lodge_link_index(port->link),
+                          .master = find_bridge(net, network, vlan != 0 || trunk != NULL, error),
+                          .isolated = network->isolation,
+                          .hairpin = port->forward != NULL,
+                          .mtu = network->mtu,
+                          .alias = alias,
+                          .vlan = vlan,
+                          .trunk = trunk};
+    if (spec.master == 0) {
+        return FALSE;
+    }
+    lodge_link_enslave(net->netlink, &spec);
+    if (vlan != 0 || trunk != NULL) {
+        lodge_link_port_vlans(net->netlink, &spec);
+    }
+    lodge_link_set_up(net->netlink, spec.name, spec.index, TRUE);
+    return lodge_netlink_send(net->netlink, error);
+}
+
 gboolean
 lodge_net_connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
                       GError **error)
 {
-    int index = lodge_link_index(port->link);
-    if (network->mode == LODGE_NETWORK_ROUTED) {
-        return route_tap(net, network, port, index, error);
+    if (network->mode != LODGE_NETWORK_ROUTED) {
+        return lodge_net_enslave(net, network, port, error);
     }
-    g_autofree char *alias = g_strdup_printf("lodge guest %s nic %s", port->guest, port->nic);
-    LodgePortSpec spec = {.name = port->link,
-                          .index = index,
-                          .master = lodge_link_index(network->bridge),
-                          .isolated = network->isolation,
-                          .hairpin = port->forward != NULL,
-                          .mtu = network->mtu,
-                          .alias = alias};
-    if (spec.master == 0) {
-        return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "there is no bridge %s",
-                               network->bridge);
+    if (port->vlan != 0 || port->trunk != NULL) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "vlan= and trunk= are for bridged networks, not routed ones");
     }
-    lodge_link_enslave(net->netlink, &spec);
-    return lodge_netlink_send(net->netlink, error);
+    return route_tap(net, network, port, lodge_link_index(port->link), error);
 }
 
 /* The rules go first, so that no frame ever passes unfiltered; what an earlier life of the port

@@ -12,9 +12,10 @@
  * Router advertisements hide behind extension headers and in fragments: `meta l4proto` looks behind
  * the first, and no fragment of hop limit 255, which neighbour discovery requires, passes at all.
  *
- * Where bridges hand frames to the inet hooks (bridge-nf-call), a guest that goes to its own
- * forward is sent back out of the port it came by: such ports are in `hairpin`, as the bridge lets
- * them.
+ * A port in `trunks` may send tags; which of them, the bridge decides, and behind a tag only its
+ * MAC is checked. Where bridges hand frames to the inet hooks (bridge-nf-call), a guest that goes
+ * to its own forward is sent back out of the port it came by: such ports are in `hairpin`, as the
+ * bridge lets them.
  *
  * table inet: address translation, forwards, and which network may reach which. Its accepts bind no
  * other table, and it drops only what comes from or goes to Lodge's own networks. */
@@ -40,6 +41,7 @@ static const char bridge_table[] =
     "    set open6 { type ifname; }\n"
     "    set target6 { typeof iifname . ether saddr . @th,64,128; }\n"
     "    set hairpin { type ifname . ifname; }\n"
+    "    set trunks { type ifname; }\n"
     "    map rates_in { type ifname : limit; }\n"
     "    map rates_out { type ifname : limit; }\n"
     "\n"
@@ -66,6 +68,7 @@ static const char bridge_table[] =
     "    chain from_guest {\n"
     "        iifname . ether saddr != @macs drop\n"
     "        ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop\n"
+    "        iifname @trunks ether type 8021q accept\n"
     "        ether type { 8021q, 8021ad } drop\n"
     "        meta protocol vmap { arp : goto guest_arp, ip : goto guest_ip4, ip6 : goto guest_ip6 "
     "}\n"
@@ -346,6 +349,9 @@ port_elements(const Elements *elements, const LodgeNetwork *network, const Lodge
         }
         if (!is_routed) {
             element(elements, family, "macs", "\"%s\" . %s", port->link, port->mac);
+        }
+        if (port->trunk != NULL) {
+            element(elements, family, "trunks", "\"%s\"", port->link);
         }
         element(elements, family, is_routed ? "routed_ports" : "ports", "\"%s\"", port->link);
     }

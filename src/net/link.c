@@ -11,6 +11,11 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "model/vlan.h"
+
+enum {
+    DEFAULT_VLAN = 1, /* of bridges that keep VLANs apart */
+};
 
 int
 lodge_link_index(const char *name)
@@ -72,6 +77,9 @@ lodge_link_add_bridge(LodgeNetlink *netlink, const LodgeBridgeSpec *spec)
     struct nlattr *data = nla_nest_start(message, IFLA_INFO_DATA);
     nla_put_u32(message, IFLA_BR_FORWARD_DELAY, 0);
     nla_put_u32(message, IFLA_BR_STP_STATE, 0);
+    if (spec->vlan_aware) {
+        nla_put_u8(message, IFLA_BR_VLAN_FILTERING, 1);
+    }
     nla_nest_end(message, data);
     nla_nest_end(message, info);
     /* The kernel takes neither of these when a link is made. */
@@ -163,7 +171,53 @@ lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec)
     nla_put_u8(message, IFLA_BRPORT_ISOLATED, spec->isolated);
     nla_put_u8(message, IFLA_BRPORT_MODE, spec->hairpin);
     nla_nest_end(message, port);
-    lodge_link_set_up(netlink, spec->name, spec->index, TRUE);
+}
+
+static void
+put_vlans(struct nl_msg *message, guint16 flags, LodgeVlanRange range)
+{
+    gboolean is_one = range.first == range.last;
+    struct bridge_vlan_info first = {.flags = flags, .vid = range.first};
+    struct bridge_vlan_info last = {.flags = flags | BRIDGE_VLAN_INFO_RANGE_END, .vid = range.last};
+    first.flags |= is_one ? 0 : BRIDGE_VLAN_INFO_RANGE_BEGIN;
+    nla_put(message, IFLA_BRIDGE_VLAN_INFO, sizeof first, &first);
+    if (!is_one) {
+        nla_put(message, IFLA_BRIDGE_VLAN_INFO, sizeof last, &last);
+    }
+}
+
+/* Begin a message about the port's VLANs; the caller ends the list. */
+static struct nl_msg *
+vlans_message(LodgeNetlink *netlink, int type, const LodgePortSpec *spec, struct nlattr **out_list)
+{
+    struct nl_msg *message = lodge_netlink_message(netlink, type, 0, "Setting the VLANs of port %s",
+                                                   spec->name);
+    struct ifinfomsg head = {.ifi_family = AF_BRIDGE, .ifi_index = spec->index};
+    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
+    *out_list = nla_nest_start(message, IFLA_AF_SPEC);
+    return message;
+}
+
+void
+lodge_link_port_vlans(LodgeNetlink *netlink, const LodgePortSpec *spec)
+{
+    struct nlattr *list;
+    struct nl_msg *message;
+    if (spec->vlan != 0 && spec->vlan != DEFAULT_VLAN) {
+        message = vlans_message(netlink, RTM_DELLINK, spec, &list);
+        put_vlans(message, 0, (LodgeVlanRange){DEFAULT_VLAN, DEFAULT_VLAN});
+        nla_nest_end(message, list);
+        lodge_netlink_tolerate(netlink, ENOENT);
+    }
+    message = vlans_message(netlink, RTM_SETLINK, spec, &list);
+    for (guint i = 0; spec->trunk != NULL && i < spec->trunk->len; i++) {
+        put_vlans(message, 0, g_array_index(spec->trunk, LodgeVlanRange, i));
+    }
+    if (spec->vlan != 0) {
+        LodgeVlanRange own = {(guint16)spec->vlan, (guint16)spec->vlan};
+        put_vlans(message, BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED, own);
+    }
+    nla_nest_end(message, list);
 }
 
 void
@@ -321,6 +375,14 @@ typedef struct {
     LodgeLinkInfo *info;
 } Search;
 
+static gboolean
+keeps_vlans_apart(struct nlattr *data)
+{
+    struct nlattr *parts[IFLA_BR_MAX + 1];
+    return data != NULL && nla_parse_nested(parts, IFLA_BR_MAX, data, NULL) >= 0 &&
+           parts[IFLA_BR_VLAN_FILTERING] != NULL && nla_get_u8(parts[IFLA_BR_VLAN_FILTERING]) != 0;
+}
+
 static void
 take_link(struct nlmsghdr *answer, gpointer data)
 {
@@ -351,6 +413,8 @@ take_link(struct nlmsghdr *answer, gpointer data)
         nla_parse_nested(kinds, IFLA_INFO_MAX, parts[IFLA_LINKINFO], NULL) >= 0 &&
         kinds[IFLA_INFO_KIND] != NULL) {
         g_strlcpy(info->kind, nla_get_string(kinds[IFLA_INFO_KIND]), sizeof info->kind);
+        info->vlan_aware = g_str_equal(info->kind, "bridge") &&
+                           keeps_vlans_apart(kinds[IFLA_INFO_DATA]);
     }
 }
 

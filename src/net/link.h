@@ -16,6 +16,7 @@ typedef struct {
     guint mtu;       /* 0: the kernel's choice */
     const char *alias;
     gboolean up;
+    gboolean vlan_aware; /* a kernel that can't keep VLANs apart makes it all the same */
 } LodgeBridgeSpec;
 
 /* A bridge without STP and forwarding delay, whose MAC never changes, with no addresses by itself.
@@ -46,13 +47,20 @@ typedef struct {
     gboolean hairpin;  /* reaches itself */
     guint mtu;         /* 0: leave it */
     const char *alias;
+    guint vlan;          /* where untagged frames belong; 0: the bridge's default */
+    const GArray *trunk; /* of LodgeVlanRange, tagged; NULL: none */
 } LodgePortSpec;
 
-/* A tap becomes a port of a bridge, without addresses of its own, and goes up. */
+/* A tap becomes a port of a bridge, without addresses of its own. Up it must go by itself, when it
+ * has its VLANs. */
 void lodge_link_enslave(LodgeNetlink *netlink, const LodgePortSpec *spec);
 
-/* The same without a bridge: @spec's master and isolated don't count. */
+/* The same without a bridge, and it goes up: @spec's master and isolated don't count. */
 void lodge_link_begin_routed(LodgeNetlink *netlink, const LodgePortSpec *spec);
+
+/* The VLANs of a port of a bridge that keeps them apart, by @spec's vlan and trunk. The port was
+ * just made one: what it has else stays. */
+void lodge_link_port_vlans(LodgeNetlink *netlink, const LodgePortSpec *spec);
 
 /* Add (or with @add FALSE remove) an address; IPv6 without duplicate detection. Present already or
  * absent already is fine. */
@@ -81,6 +89,7 @@ typedef struct {
     char mac[18];
     char kind[16];   /* "bridge", "veth", "tun"; "" for hardware */
     char alias[256]; /* "" if none */
+    gboolean vlan_aware;
 } LodgeLinkInfo;
 
 /* Look one up by name. FALSE, without error, if there is none. */

@@ -30,5 +30,10 @@ gboolean lodge_net_nft(LodgeNet *net, const char *commands, GError **error);
 /* Bring the whole ruleset in line with the networks that are up, but @except (may be NULL). */
 gboolean lodge_net_reload_firewall(LodgeNet *net, const char *except, GError **error);
 
+/* Make a tap a port of the network's bridge, in its VLANs, and set it up. UNSUPPORTED if it has
+ * VLANs and the bridge does not keep such apart. */
+gboolean lodge_net_enslave(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
+                           GError **error);
+
 /* Undo what a routed port has on the uplink. */
 void lodge_net_forget_routed(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port);

@@ -15,6 +15,7 @@ lodge_port_free(LodgePort *port)
         g_free(port->address4);
         g_free(port->address6);
         g_free(port->forward);
+        g_free(port->trunk);
         g_free(port);
     }
 }
@@ -31,6 +32,8 @@ lodge_port_from_json(const json_t *value, GError **error)
     port->address6 = g_strdup(lodge_json_string(value, "address6", NULL));
     port->forward = g_strdup(lodge_json_string(value, "forward", NULL));
     port->filter = lodge_json_bool(value, "filter", TRUE);
+    port->vlan = (guint)lodge_json_int(value, "vlan", 0);
+    port->trunk = g_strdup(lodge_json_string(value, "trunk", NULL));
     port->rate_in_bytes = (guint64)lodge_json_int(value, "rate_in_bytes", 0);
     port->rate_out_bytes = (guint64)lodge_json_int(value, "rate_out_bytes", 0);
     if (port->link == NULL || port->guest == NULL || port->nic == NULL || port->mac == NULL) {
@@ -43,13 +46,31 @@ lodge_port_from_json(const json_t *value, GError **error)
 json_t *
 lodge_port_json(const LodgePort *port)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:I, s:I}", "link", port->link,
-                     "guest", port->guest, "nic", port->nic, "mac", port->mac, "address",
-                     lodge_json_string_or_null(port->address4), "address6",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:i, s:o, s:I, s:I}", "link",
+                     port->link, "guest", port->guest, "nic", port->nic, "mac", port->mac,
+                     "address", lodge_json_string_or_null(port->address4), "address6",
                      lodge_json_string_or_null(port->address6), "forward",
-                     lodge_json_string_or_null(port->forward), "filter", port->filter,
+                     lodge_json_string_or_null(port->forward), "filter", port->filter, "vlan",
+                     (int)port->vlan, "trunk", lodge_json_string_or_null(port->trunk),
                      "rate_in_bytes", (json_int_t)port->rate_in_bytes, "rate_out_bytes",
                      (json_int_t)port->rate_out_bytes);
+}
+
+LodgePort
+lodge_port_of_nic(const LodgeGuest *guest, const LodgeNic *nic, char *link)
+{
+    return (LodgePort){.link = link,
+                       .guest = guest->name,
+                       .nic = nic->name,
+                       .mac = nic->mac,
+                       .address4 = nic->address,
+                       .address6 = nic->address6,
+                       .forward = nic->forward,
+                       .filter = nic->filter,
+                       .vlan = nic->vlan,
+                       .trunk = nic->trunk,
+                       .rate_in_bytes = nic->rate_in_bytes,
+                       .rate_out_bytes = nic->rate_out_bytes};
 }
 
 char *

@@ -15,6 +15,8 @@ typedef struct {
     char *address6; /* NULL: none */
     char *forward;  /* LODGE_TYPE_FORWARDS; NULL: none */
     gboolean filter;
+    guint vlan;                            /* 0: the network's */
+    char *trunk;                           /* LODGE_TYPE_VLANS; NULL: none */
     guint64 rate_in_bytes, rate_out_bytes; /* a second; 0: no limit */
 } LodgePort;
 
@@ -22,6 +24,10 @@ typedef struct {
 LodgePort *lodge_port_from_json(const json_t *value, GError **error);
 json_t *lodge_port_json(const LodgePort *port);
 void lodge_port_free(LodgePort *port);
+
+/* The port of a guest's NIC; all texts are borrowed, @link too. Without addresses in the definition
+ * it has none. */
+LodgePort lodge_port_of_nic(const LodgeGuest *guest, const LodgeNic *nic, char *link);
 
 /* The name of the tap of a guest's NIC: the same at each start, another in each store. */
 char *lodge_port_link(const char *store_root, const char *guest, const char *nic);

@@ -102,7 +102,6 @@ static gboolean
 make_pair(LodgeNet *net, const LodgeNetwork *network, const char *outer, const char *mac, pid_t pid,
           GError **error)
 {
-    int bridge = lodge_link_index(network->bridge);
     struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
     struct nl_msg *message = lodge_netlink_message(
         net->netlink, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "Making link %s", outer);
@@ -126,13 +125,8 @@ make_pair(LodgeNet *net, const LodgeNetwork *network, const char *outer, const c
     if (!lodge_netlink_send(net->netlink, error)) {
         return FALSE;
     }
-    LodgePortSpec spec = {.name = outer,
-                          .index = lodge_link_index(outer),
-                          .master = bridge,
-                          .isolated = network->isolation,
-                          .mtu = network->mtu};
-    lodge_link_enslave(net->netlink, &spec);
-    return lodge_netlink_send(net->netlink, error);
+    LodgePort port = {.link = (char *)outer, .guest = (char *)GUEST, .nic = (char *)"test"};
+    return lodge_net_enslave(net, network, &port, error);
 }
 
 static gboolean

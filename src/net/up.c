@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "host/distro.h"
 #include "net/address.h"
 #include "net/foreign.h"
 #include "net/link.h"
@@ -82,6 +83,19 @@ release_sysctls(LodgeNet *net, const char *name, GError **error)
     return lock >= 0 && lodge_sysctl_release(memory, name, error);
 }
 
+/* A kernel that can't refuses to make such a bridge, or makes one that does not. */
+static gboolean
+refuse_vlans(GError **error)
+{
+    LodgeDistro distro;
+    g_clear_error(error);
+    lodge_distro_read("", &distro);
+    g_autofree char *mend = lodge_distro_kernel_with(&distro, "BRIDGE_VLAN_FILTERING");
+    return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                           "vlan-aware=yes needs a kernel whose bridges keep VLANs apart: %s",
+                           mend);
+}
+
 /* The bridge is there as ours, or is made. */
 static gboolean
 ensure_bridge(LodgeNet *net, const LodgeNetwork *network, int *out_index, GError **error)
@@ -98,14 +112,22 @@ ensure_bridge(LodgeNet *net, const LodgeNetwork *network, int *out_index, GError
                                network->bridge);
     }
     LodgeBridgeSpec spec = {
-        .name = network->bridge, .mac = mac, .mtu = network->mtu, .alias = alias, .up = TRUE};
+        .name = network->bridge,
+        .mac = mac,
+        .mtu = network->mtu,
+        .alias = alias,
+        .up = TRUE,
+        .vlan_aware = network->vlan_aware,
+    };
     lodge_link_add_bridge(net->netlink, &spec);
     if (!lodge_netlink_send(net->netlink, error)) {
-        return FALSE;
+        return network->vlan_aware ? refuse_vlans(error) : FALSE;
     }
-    *out_index = lodge_link_index(network->bridge);
-    return *out_index != 0 ||
-           lodge_error_set(error, LODGE_ERROR_FAILED, "bridge %s vanished", network->bridge);
+    if (!lodge_link_look(net->netlink, network->bridge, &info)) {
+        return lodge_error_set(error, LODGE_ERROR_FAILED, "bridge %s vanished", network->bridge);
+    }
+    *out_index = info.index;
+    return info.vlan_aware || !network->vlan_aware || refuse_vlans(error);
 }
 
 /* These vanish with the bridge. */
@@ -174,17 +196,12 @@ mend_ports(LodgeNet *net, const LodgeNetwork *network, int bridge, GError **erro
                                                                  "ports");
             g_autofree char *file = g_build_filename(path, port->link, NULL);
             unlink(file);
-        } else if (bridge != 0 && info.master != bridge) {
-            LodgePortSpec spec = {.name = port->link,
-                                  .index = info.index,
-                                  .master = bridge,
-                                  .isolated = network->isolation,
-                                  .hairpin = port->forward != NULL,
-                                  .mtu = network->mtu};
-            lodge_link_enslave(net->netlink, &spec);
+        } else if (bridge != 0 && info.master != bridge &&
+                   !lodge_net_enslave(net, network, port, error)) {
+            return FALSE;
         }
     }
-    return lodge_netlink_send(net->netlink, error);
+    return TRUE;
 }
 
 static gboolean

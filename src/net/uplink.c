@@ -116,6 +116,13 @@ lodge_net_take_uplink(LodgeNet *net, const LodgeNetwork *network, int bridge, GE
     int index = lodge_link_index(port);
     lodge_link_set_up(net->netlink, network->uplink, info.index, TRUE);
     lodge_link_set_master(net->netlink, port, index, bridge);
+    if (network->vlan_aware) {
+        LodgeVlanRange all = {2, 4094}; /* the first is the default, untagged */
+        g_autoptr(GArray) trunk = g_array_new(FALSE, FALSE, sizeof all);
+        g_array_append_val(trunk, all);
+        LodgePortSpec spec = {.name = port, .index = index, .trunk = trunk};
+        lodge_link_port_vlans(net->netlink, &spec);
+    }
     lodge_link_set_up(net->netlink, port, index, TRUE);
     return lodge_netlink_send(net->netlink, error);
 }

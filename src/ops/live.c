@@ -163,16 +163,12 @@ apply_network(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
         return FALSE;
     }
     g_autofree char *link = lodge_port_link(store->root, change->fresh->name, nic->name);
-    LodgePort port = {.link = link,
-                      .guest = change->fresh->name,
-                      .nic = nic->name,
-                      .mac = old->mac,
-                      .address4 = nic->address,
-                      .address6 = nic->address6,
-                      .forward = old->forward,
-                      .filter = nic->filter,
-                      .rate_in_bytes = old->rate_in_bytes,
-                      .rate_out_bytes = old->rate_out_bytes};
+    LodgePort port = lodge_port_of_nic(change->fresh, nic, link);
+    /* These have rows of their own. */
+    port.mac = old->mac;
+    port.forward = old->forward;
+    port.rate_in_bytes = old->rate_in_bytes;
+    port.rate_out_bytes = old->rate_out_bytes;
     g_autoptr(LodgeNet) net = lodge_net_open(store, error);
     g_autoptr(LodgeNetwork) network = lodge_net_running(store, nic->network);
     if (net == NULL || network == NULL ||
@@ -348,6 +344,8 @@ static const struct {
     {"nic", "network", apply_network},
     {"nic", "address", apply_address},
     {"nic", "address6", apply_address},
+    {"nic", "vlan", apply_network}, /* out of the bridge and in again */
+    {"nic", "trunk", apply_network},
     {"nic", "rate-in", apply_rates},
     {"nic", "rate-out", apply_rates},
     {"nic", "forward", apply_forwards},

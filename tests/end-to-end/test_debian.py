@@ -1,13 +1,18 @@
 """A Debian guest, as its user meets it; and tiny by UEFI."""
 
 import crypt
+import re
+import shutil
 import socket
 import subprocess
+import tempfile
 import urllib.request
+
+from pathlib import Path
 
 import pytest
 
-from lodge import wait_until
+from lodge import BUILD, wait_until
 
 LOGIN = "ada"
 PASSWORD = "correct horse: battery $taple"
@@ -127,6 +132,25 @@ def test_reboot_from_inside(deb):
     assert deb.qemu("deb") == qemu and deb.state("deb") == "running"
     deb("start", "deb")
     assert deb("ssh", "deb", "ls").out == "kept\n"
+
+
+def test_vlans_where_the_kernel_knows_them(deb):
+    """Here it may not: the test of bridged networks runs in the guest, with all that it needs."""
+    with tempfile.TemporaryDirectory(dir=deb.folder) as name:
+        tree = Path(name) / "vlans"
+        tree.mkdir()
+        programs = [BUILD / "test-net-modes", shutil.which("nft", path="/usr/sbin:/sbin")]
+        linked = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+        for path in {*programs, *re.findall(r"=> (/\S+)", linked)}:
+            shutil.copy(path, tree)
+        deb("cp", tree, "deb:/root")
+    said = sh(deb, "cd /root/vlans; modprobe -a 8021q bridge veth;"
+                   " export LD_LIBRARY_PATH=$PWD PATH=$PWD:$PATH; ./test-net-modes -p /net/modes/vlan"
+                   " -p /net/modes/vlan-aware --verbose 2>&1", status=None)
+    assert re.search(r"ok \d /net/modes/vlan\n", said), said
+    assert re.search(r"ok \d /net/modes/vlan-aware\n", said), said
+    assert "knows no VLANs" not in said
+    sh(deb, "rm -r /root/vlans")
 
 
 def test_power_off_from_inside_then_start_again(deb):

@@ -32,7 +32,8 @@ test_everything(void)
                                         "firmware=uefi\non-crash=restart\nautostart=yes\n\n"
                                         "[disk root]\nfile=root.qcow2\nsize=20G\n\n"
                                         "[disk data]\nfile=/srv/data.raw\nformat=raw\n"
-                                        "[nic lan]\nmac=52:54:00:AB:CD:EF\nforward=8080:80\n",
+                                        "[nic lan]\nmac=52:54:00:AB:CD:EF\nforward=8080:80\n"
+                                        "network=lan\ntrunk=10,20-29\n",
                                         &error);
     g_assert_no_error(error);
     g_assert_cmpuint(guest->disks->len, ==, 2);
@@ -41,7 +42,8 @@ test_everything(void)
     g_assert_cmpint(data->format, ==, LODGE_FORMAT_RAW);
     const LodgeNic *nic = guest->nics->pdata[0];
     g_assert_cmpstr(nic->mac, ==, "52:54:00:ab:cd:ef");
-    g_assert_cmpstr(nic->network, ==, "user");
+    g_assert_cmpstr(nic->network, ==, "lan");
+    g_assert_cmpstr(nic->trunk, ==, "10 20-29");
     g_assert_cmpint(guest->firmware, ==, LODGE_FIRMWARE_UEFI);
     g_assert_true(guest->autostart);
 }
@@ -99,6 +101,14 @@ test_refused(void)
         {"[nic n]\nmac=01:00:00:00:00:00\n",
          "guest web1: line 2: mac: “01:00:00:00:00:00” is not a unicast MAC address (like "
          "52:54:00:12:34:56)"},
+        {"[nic n]\nmac=52:54:00:00:00:01\nnetwork=lan\ntrunk=10 4095\n",
+         "guest web1: line 4: trunk: “4095” is neither a VLAN (1 to 4094) nor a range of them "
+         "(20-29)"},
+        {"[nic n]\nmac=52:54:00:00:00:01\nnetwork=lan\ntrunk=20-19\n",
+         "guest web1: line 4: trunk: “20-19” is neither a VLAN (1 to 4094) nor a range of them "
+         "(20-29)"},
+        {"[nic n]\nmac=52:54:00:00:00:01\nvlan=7\n",
+         "guest web1: [nic n] vlan= and trunk= are for bridged networks, not network=user"},
         {"[guest]\nuser=Root;rm\n",
          "guest web1: line 2: user: “Root;rm” can't be a login name (a-z, 0-9, - and _, at most "
          "32, beginning with a letter)"},

@@ -89,8 +89,10 @@ test_refused(void)
         {"[network]\nip=6\nprefix=fd77::/64\nnat64=yes\n",
          "network lan: nat64=yes needs subnet=, of at least a /28: the IPv4 addresses that guests "
          "have on their way through the host"},
-        {"[network]\nmode=bridged\nbridge=br0\nvlan=10\n",
-         "network lan: vlan=10 is for mode=bridged with uplink="},
+        {"[network]\nsubnet=10.77.0.0/24\nvlan=10\n",
+         "network lan: vlan=10 is for mode=bridged, with uplink= or bridge="},
+        {"[network]\nmode=bridged\nuplink=eth1\nvlan=10\nvlan-aware=yes\n",
+         "network lan: vlan-aware=yes is for mode=bridged with uplink=, without vlan="},
         {"[network]\nsubnet=10.77.0.0/24\nmtu=10\n",
          "network lan: mtu: 10 is less than the least, 576"},
     };
