@@ -147,10 +147,9 @@ netns_dump(void)
                      "s/valid_lft.*//; s/ nodad//';"
                      " ip route show table all | sort; ip -6 route show table all | sort;"
                      " ip neigh show nud permanent; ip neigh show proxy; nft list ruleset;"
-                     " cd /proc/sys/net; for k in ipv4/ip_forward ipv4/conf/*/forwarding"
+                     " cd /proc/sys/net; grep '' ipv4/ip_forward ipv4/conf/*/forwarding"
                      " ipv4/conf/*/accept_redirects ipv4/conf/*/proxy_arp ipv6/conf/*/forwarding"
-                     " ipv6/conf/*/accept_ra ipv6/conf/*/proxy_ndp;"
-                     " do echo $k $(cat $k); done");
+                     " ipv6/conf/*/accept_ra ipv6/conf/*/proxy_ndp");
 }
 
 void

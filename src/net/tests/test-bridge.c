@@ -11,7 +11,7 @@
 #include "base/base.h"
 #include "net/bridge.h"
 #include "net/dhcp-client.h"
-#include "net/tests/netns.h"
+#include "net/tests/host.h"
 #include "net/tests/pings.h"
 #include "net/tests/steps.h"
 
@@ -19,14 +19,6 @@ enum { LONG_MS = 60000 };
 
 #define INTERFACES "etc/network/interfaces"
 static const char interfaces[] = "auto eth0\niface eth0 inet static\n    address 192.0.2.2/24\n";
-
-typedef struct {
-    char *folder;
-    LodgeStore *store;
-    LodgeNet *net;
-    Netns *outside;
-    char *before;
-} Fixture;
 
 static gboolean
 is_answered(const char *target)
@@ -42,22 +34,17 @@ is_answered(const char *target)
 }
 
 static void
-set_up(Fixture *fixture, gconstpointer data)
+set_up(TestHost *host, gconstpointer data)
 {
     (void)data;
-    g_autoptr(GError) error = NULL;
-    fixture->folder = netns_make_store();
-    fixture->store = lodge_store_open(&error);
-    fixture->net = lodge_net_open(fixture->store, &error);
-    g_assert_no_error(error);
-    fixture->outside = netns_new();
-    g_autofree char *path = g_build_filename(fixture->folder, INTERFACES, NULL);
+    test_host_open(host);
+    g_autofree char *path = g_build_filename(host->folder, INTERFACES, NULL);
     g_autofree char *folder = g_path_get_dirname(path);
     g_assert_true(lodge_dir_make(folder, 0755, NULL));
     g_assert_true(
         lodge_file_write(path, interfaces, strlen(interfaces), 0644, LODGE_WRITE_NO_SYNC, NULL));
-    g_free(netns_run(NULL, "ip link add eth0 type veth peer name up0 netns %d",
-                     fixture->outside->pid));
+    g_free(
+        netns_run(NULL, "ip link add eth0 type veth peer name up0 netns %d", host->outside->pid));
     g_free(netns_run(
         NULL,
         "ip addr add 192.0.2.2/24 dev eth0 && ip addr add 192.0.2.3/24 dev eth0 &&"
@@ -67,29 +54,29 @@ set_up(Fixture *fixture, gconstpointer data)
         " ip route add 10.9.0.0/16 via 192.0.2.1 table 77 && ip route add 10.8.0.0/16 dev eth0 &&"
         " ip -6 route add default via 2001:db8::1 metric 40"));
     g_free(
-        netns_run(fixture->outside,
+        netns_run(host->outside,
                   "ip addr add 192.0.2.1/24 dev up0 && ip addr add 2001:db8::1/64 dev up0 nodad &&"
                   " ip link set up0 up"));
     g_free(netns_run(NULL,
                      "ip link add ctl0 type veth peer name ctl1 netns %d &&"
                      " ip addr add 10.99.0.2/24 dev ctl0 &&"
                      " ip addr add fd99::2/64 dev ctl0 nodad && ip link set ctl0 up",
-                     fixture->outside->pid));
-    g_free(netns_run(fixture->outside, "ip addr add 10.99.0.1/24 dev ctl1 &&"
-                                       " ip addr add fd99::1/64 dev ctl1 nodad &&"
-                                       " ip link set ctl1 up"));
+                     host->outside->pid));
+    g_free(netns_run(host->outside, "ip addr add 10.99.0.1/24 dev ctl1 &&"
+                                    " ip addr add fd99::1/64 dev ctl1 nodad &&"
+                                    " ip link set ctl1 up"));
     g_assert_true(is_answered("192.0.2.1") && is_answered("2001:db8::1"));
-    fixture->before = netns_dump();
+    host->before = netns_dump();
 }
 
 /* Do the host's files make the bridge, or not? Nothing between. */
 static void
-assert_files(Fixture *fixture, gboolean with_bridge)
+assert_files(TestHost *host, gboolean with_bridge)
 {
-    g_autofree char *path = g_build_filename(fixture->folder, INTERFACES, NULL);
+    g_autofree char *path = g_build_filename(host->folder, INTERFACES, NULL);
     g_autofree char *text = lodge_file_read(path, 65536, NULL, NULL);
-    g_autofree char *record = g_build_filename(fixture->store->root, "host-network/br0.json", NULL);
-    g_autofree char *kept = g_build_filename(fixture->store->root, "host-network/br0", INTERFACES,
+    g_autofree char *record = g_build_filename(host->store->root, "host-network/br0.json", NULL);
+    g_autofree char *kept = g_build_filename(host->store->root, "host-network/br0", INTERFACES,
                                              NULL);
     g_autofree char *old = lodge_file_read(kept, 65536, NULL, NULL);
     g_assert_cmpint(g_strcmp0(text, interfaces) != 0, ==, with_bridge);
@@ -98,31 +85,31 @@ assert_files(Fixture *fixture, gboolean with_bridge)
 }
 
 static void
-tear_down(Fixture *fixture, gconstpointer data)
+tear_down(TestHost *host, gconstpointer data)
 {
     (void)data;
-    lodge_net_free(fixture->net);
-    lodge_store_free(fixture->store);
-    netns_free(fixture->outside);
-    g_free(fixture->before);
+    lodge_net_free(host->net);
+    lodge_store_free(host->store);
+    netns_free(host->outside);
+    g_free(host->before);
     netns_try(NULL, "ip link del eth0; ip link del br0; ip link del ctl0");
-    netns_remove_store(fixture->folder);
+    netns_remove_store(host->folder);
 }
 
 static void
-convert(Fixture *fixture, gint64 within_ms)
+convert(TestHost *host, gint64 within_ms)
 {
     g_autoptr(GError) error = NULL;
-    LodgeBridgeRequest request = {"eth0", "br0", within_ms, FALSE, fixture->folder};
-    lodge_bridge_change(fixture->net, &request, &error);
+    LodgeBridgeRequest request = {"eth0", "br0", within_ms, FALSE, host->folder};
+    lodge_bridge_change(host->net, &request, &error);
     g_assert_no_error(error);
 }
 
 /* Wait until there is no watchdog any more. */
 static void
-await_watchdog(Fixture *fixture)
+await_watchdog(TestHost *host)
 {
-    g_autofree char *path = lodge_bridge_watchdog_path(fixture->store);
+    g_autofree char *path = lodge_bridge_watchdog_path(host->store);
     gint64 deadline = lodge_deadline_in(LONG_MS);
     while (lodge_lock_is_held(path)) {
         g_assert_false(lodge_deadline_passed(deadline));
@@ -131,10 +118,10 @@ await_watchdog(Fixture *fixture)
 }
 
 static gboolean
-go_back(Fixture *fixture, gint64 within_ms, GError **error)
+go_back(TestHost *host, gint64 within_ms, GError **error)
 {
-    LodgeBridgeRequest request = {NULL, "br0", within_ms, FALSE, fixture->folder};
-    return lodge_bridge_change(fixture->net, &request, error);
+    LodgeBridgeRequest request = {NULL, "br0", within_ms, FALSE, host->folder};
+    return lodge_bridge_change(host->net, &request, error);
 }
 
 /* Pings that run meanwhile, a thousand a second: both families, both directions, and as a control
@@ -149,10 +136,10 @@ static const struct {
 enum { FIRST_IPV6 = 3, FIRST_CONTROL = 5, WAYS = G_N_ELEMENTS(ways) };
 
 static void
-begin_pings(Fixture *fixture, guint count, Pings **out_pings)
+begin_pings(TestHost *host, guint count, Pings **out_pings)
 {
     for (guint i = 0; i < WAYS; i++) {
-        out_pings[i] = pings_begin(ways[i].from_outside ? fixture->outside : NULL, ways[i].target,
+        out_pings[i] = pings_begin(ways[i].from_outside ? host->outside : NULL, ways[i].target,
                                    count);
     }
     g_usleep(100000);
@@ -205,13 +192,13 @@ enum {
 };
 
 static void
-test_convert(Fixture *fixture, gconstpointer data)
+test_convert(TestHost *host, gconstpointer data)
 {
     (void)data;
     Pings *pings[WAYS];
-    begin_pings(fixture, 1000, pings);
+    begin_pings(host, 1000, pings);
     gint64 began = g_get_monotonic_time();
-    convert(fixture, LONG_MS);
+    convert(host, LONG_MS);
     g_test_message("conversion: %.1f ms", (double)(g_get_monotonic_time() - began) / 1000);
     Lost lost = end_pings(pings, "bridged");
     g_assert_cmpuint(lost.ipv4, <=, lost.control + MOST_LOST);
@@ -219,37 +206,37 @@ test_convert(Fixture *fixture, gconstpointer data)
     assert_moved();
     LodgeBridgeConfirmed done = {0};
     g_autoptr(GError) error = NULL;
-    lodge_bridge_confirm(fixture->net, &done, &error);
+    lodge_bridge_confirm(host->net, &done, &error);
     g_assert_no_error(error);
     g_assert_cmpstr(done.bridge, ==, "br0");
     g_assert_true(done.is_bridge);
-    g_assert_false(lodge_bridge_confirm(fixture->net, &done, NULL));
+    g_assert_false(lodge_bridge_confirm(host->net, &done, NULL));
     assert_moved();
 }
 
 /* Who made the change is killed at once; the watchdog undoes it all the same. */
 static void
-test_undone(Fixture *fixture, gconstpointer data)
+test_undone(TestHost *host, gconstpointer data)
 {
     (void)data;
     Pings *pings[WAYS];
-    begin_pings(fixture, 2500, pings);
+    begin_pings(host, 2500, pings);
     pid_t pid = fork();
     if (pid == 0) {
         setsid();
-        g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
+        g_autoptr(LodgeNet) net = lodge_net_open(host->store, NULL);
         LodgeBridgeRequest request = {"eth0", "br0", 1000, TRUE, NULL};
-        g_autofree char *done = g_build_filename(fixture->folder, "done", NULL);
+        g_autofree char *done = g_build_filename(host->folder, "done", NULL);
         if (lodge_bridge_change(net, &request, NULL)) {
             lodge_file_write(done, "", 0, 0644, LODGE_WRITE_NO_SYNC, NULL);
         }
         kill(getpid(), SIGKILL);
     }
     waitpid(pid, NULL, 0);
-    g_free(netns_run(NULL, "test -e %s/done", fixture->folder));
-    await_watchdog(fixture);
+    g_free(netns_run(NULL, "test -e %s/done", host->folder));
+    await_watchdog(host);
     Lost lost = end_pings(pings, "bridged and undone");
-    netns_assert_unchanged(fixture->before);
+    netns_assert_unchanged(host->before);
     g_assert_cmpuint(lost.ipv4, <=, lost.control + MOST_LOST);
     g_assert_cmpuint(lost.ipv6, <=, lost.control + MOST_LOST);
     g_free(netns_run(NULL, "! ls -A $LODGE_DIR/run/networks | grep json"));
@@ -257,85 +244,85 @@ test_undone(Fixture *fixture, gconstpointer data)
 
 /* The watchdog itself is killed: the next command undoes. */
 static void
-test_watchdog_killed(Fixture *fixture, gconstpointer data)
+test_watchdog_killed(TestHost *host, gconstpointer data)
 {
     (void)data;
-    convert(fixture, LONG_MS);
+    convert(host, LONG_MS);
     g_free(netns_run(NULL, "kill -9 $(cat $LODGE_DIR/run/networks/.bridge.lock)"));
-    await_watchdog(fixture);
+    await_watchdog(host);
     assert_moved();
-    lodge_bridge_recover(fixture->net);
-    netns_assert_unchanged(fixture->before);
-    assert_files(fixture, FALSE);
+    lodge_bridge_recover(host->net);
+    netns_assert_unchanged(host->before);
+    assert_files(host, FALSE);
 }
 
 static void
-test_unbridge(Fixture *fixture, gconstpointer data)
+test_unbridge(TestHost *host, gconstpointer data)
 {
     (void)data;
     LodgeBridgeConfirmed done = {0};
     g_autoptr(GError) error = NULL;
-    convert(fixture, LONG_MS);
-    g_assert_false(go_back(fixture, LONG_MS, &error));
+    convert(host, LONG_MS);
+    g_assert_false(go_back(host, LONG_MS, &error));
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_BUSY);
     g_clear_error(&error);
-    lodge_bridge_confirm(fixture->net, &done, &error);
+    lodge_bridge_confirm(host->net, &done, &error);
     g_assert_no_error(error);
-    assert_files(fixture, TRUE);
+    assert_files(host, TRUE);
     /* Unconfirmed, it becomes a bridge again. */
-    go_back(fixture, 300, &error);
+    go_back(host, 300, &error);
     g_assert_no_error(error);
-    await_watchdog(fixture);
+    await_watchdog(host);
     assert_moved();
-    assert_files(fixture, TRUE);
+    assert_files(host, TRUE);
     Pings *pings[WAYS];
-    begin_pings(fixture, 1000, pings);
-    go_back(fixture, LONG_MS, &error);
+    begin_pings(host, 1000, pings);
+    go_back(host, LONG_MS, &error);
     g_assert_no_error(error);
     Lost lost = end_pings(pings, "unbridged");
-    lodge_bridge_confirm(fixture->net, &done, &error);
+    lodge_bridge_confirm(host->net, &done, &error);
     g_assert_no_error(error);
     g_assert_false(done.is_bridge);
-    netns_assert_unchanged(fixture->before);
-    assert_files(fixture, FALSE);
+    netns_assert_unchanged(host->before);
+    assert_files(host, FALSE);
     g_assert_cmpuint(lost.ipv4, <=, lost.control + MOST_LOST);
     g_assert_cmpuint(lost.ipv6, <=, lost.control + MOST_LOST);
 }
 
 static void
-refuse(Fixture *fixture, const char *uplink, const char *bridge, LodgeError code)
+refuse(TestHost *host, const char *uplink, const char *bridge, LodgeError code)
 {
     g_autoptr(GError) error = NULL;
     LodgeBridgeRequest request = {uplink, bridge, LONG_MS, TRUE, NULL};
-    g_assert_false(lodge_bridge_change(fixture->net, &request, &error));
+    g_assert_false(lodge_bridge_change(host->net, &request, &error));
     g_assert_error(error, LODGE_ERROR, (int)code);
     g_test_message("%s", error->message);
 }
 
 static void
-test_preflight(Fixture *fixture, gconstpointer data)
+test_preflight(TestHost *host, gconstpointer data)
 {
     (void)data;
     g_free(netns_run(NULL,
                      "ip tuntap add tap0 mode tap && ip link set tap0 up &&"
                      " ip link add other type bridge && ip link add p0 type veth peer name p1 &&"
                      " ip link set p0 master other up"));
-    refuse(fixture, "eth9", "br0", LODGE_ERROR_NOT_FOUND);
-    refuse(fixture, "lo", "br0", LODGE_ERROR_USAGE);
-    refuse(fixture, "p0", "br0", LODGE_ERROR_EXISTS);
-    refuse(fixture, "other", "br0", LODGE_ERROR_USAGE);
-    refuse(fixture, "tap0", "br0", LODGE_ERROR_UNSUPPORTED);
-    refuse(fixture, "eth0", "other", LODGE_ERROR_EXISTS);
+    refuse(host, "eth9", "br0", LODGE_ERROR_NOT_FOUND);
+    refuse(host, "lo", "br0", LODGE_ERROR_USAGE);
+    refuse(host, "p0", "br0", LODGE_ERROR_EXISTS);
+    refuse(host, "other", "br0", LODGE_ERROR_USAGE);
+    refuse(host, "tap0", "br0", LODGE_ERROR_UNSUPPORTED);
+    refuse(host, "eth0", "other", LODGE_ERROR_EXISTS);
     g_free(netns_run(NULL, "ip link del tap0; ip link del other; ip link del p0"));
     g_free(
         netns_run(NULL, "ip route add 10.1.0.0/16 nexthop via 192.0.2.1 nexthop via 192.0.2.77"));
-    refuse(fixture, "eth0", "br0", LODGE_ERROR_UNSUPPORTED);
+    refuse(host, "eth0", "br0", LODGE_ERROR_UNSUPPORTED);
     g_free(netns_run(NULL, "ip route del 10.1.0.0/16"));
-    netns_assert_unchanged(fixture->before);
+    netns_assert_unchanged(host->before);
     /* A plan changes nothing. */
     g_autoptr(GError) error = NULL;
     LodgeBridgeRequest request = {"eth0", "br0", LONG_MS, TRUE, NULL};
-    g_autoptr(LodgeBridgePlan) plan = lodge_bridge_plan(fixture->net, &request, &error);
+    g_autoptr(LodgeBridgePlan) plan = lodge_bridge_plan(host->net, &request, &error);
     g_assert_no_error(error);
     g_assert_cmpuint(g_strv_length(plan->steps), >, 10);
     g_autofree char *addresses = g_strjoinv(" ", plan->addresses);
@@ -344,24 +331,24 @@ test_preflight(Fixture *fixture, gconstpointer data)
     g_assert_cmpstr(routes, ==,
                     "10.8.0.0/16, 10.9.0.0/16 via 192.0.2.1, default via 192.0.2.1, "
                     "198.51.100.0/24 via 192.0.2.1, default via 2001:db8::1");
-    netns_assert_unchanged(fixture->before);
+    netns_assert_unchanged(host->before);
 }
 
 /* The batch fails in its midst: everything is as it was. */
 static void
-test_failure(Fixture *fixture, gconstpointer data)
+test_failure(TestHost *host, gconstpointer data)
 {
     (void)data;
     g_autoptr(GError) error = NULL;
     /* A route by a next hop's number can't be told with another link. */
     g_free(netns_run(NULL, "ip nexthop add id 5 via 192.0.2.1 dev eth0 &&"
                            " ip route add 10.7.0.0/16 nhid 5"));
-    g_free(fixture->before);
-    fixture->before = netns_dump();
+    g_free(host->before);
+    host->before = netns_dump();
     LodgeBridgeRequest request = {"eth0", "br0", LONG_MS, TRUE, NULL};
-    g_assert_false(lodge_bridge_change(fixture->net, &request, &error));
+    g_assert_false(lodge_bridge_change(host->net, &request, &error));
     g_test_message("%s", error->message);
-    netns_assert_unchanged(fixture->before);
+    netns_assert_unchanged(host->before);
     g_assert_true(is_answered("192.0.2.1") && is_answered("2001:db8::1"));
     g_free(netns_run(NULL, "! ls -A $LODGE_DIR/run/networks | grep json"));
     g_free(netns_run(NULL, "ip route del 10.7.0.0/16; ip nexthop del id 5"));
@@ -370,106 +357,106 @@ test_failure(Fixture *fixture, gconstpointer data)
 static void
 change_in_child(gpointer data)
 {
-    const Fixture *fixture = data;
-    g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
-    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS, FALSE, fixture->folder};
+    const TestHost *host = data;
+    g_autoptr(LodgeNet) net = lodge_net_open(host->store, NULL);
+    LodgeBridgeRequest request = {"eth0", "br0", LONG_MS, FALSE, host->folder};
     lodge_bridge_change(net, &request, NULL);
 }
 
 static void
 confirm_in_child(gpointer data)
 {
-    const Fixture *fixture = data;
+    const TestHost *host = data;
     LodgeBridgeConfirmed done = {0};
-    g_autoptr(LodgeNet) net = lodge_net_open(fixture->store, NULL);
+    g_autoptr(LodgeNet) net = lodge_net_open(host->store, NULL);
     lodge_bridge_confirm(net, &done, NULL);
 }
 
 static void
-undo_all(Fixture *fixture)
+undo_all(TestHost *host)
 {
-    lodge_bridge_recover(fixture->net);
-    lodge_bridge_undo_now(fixture->net, NULL);
-    await_watchdog(fixture);
+    lodge_bridge_recover(host->net);
+    lodge_bridge_undo_now(host->net, NULL);
+    await_watchdog(host);
 }
 
 /* Whatever the command had come to: either nothing was changed, or the next command mends it, or it
  * is whole and waits with a watchdog. */
 static void
-test_killed(Fixture *fixture, gconstpointer data)
+test_killed(TestHost *host, gconstpointer data)
 {
     (void)data;
     guint step = 0;
-    for (; steps_kill_at(step, change_in_child, fixture); step++) {
-        undo_all(fixture);
-        netns_assert_unchanged(fixture->before);
+    for (; steps_kill_at(step, change_in_child, host); step++) {
+        undo_all(host);
+        netns_assert_unchanged(host->before);
     }
     g_test_message("%u steps to the bridge", step);
     g_assert_cmpuint(step, >, 10);
     assert_moved();
-    undo_all(fixture);
-    netns_assert_unchanged(fixture->before);
+    undo_all(host);
+    netns_assert_unchanged(host->before);
 }
 
 /* A confirmation that is killed was given, or not; nothing between. */
 static void
-test_confirm_killed(Fixture *fixture, gconstpointer data)
+test_confirm_killed(TestHost *host, gconstpointer data)
 {
     (void)data;
     g_autoptr(GError) error = NULL;
     gboolean finished = FALSE;
     guint step = 0;
     for (; !finished; step++) {
-        convert(fixture, LONG_MS);
-        finished = !steps_kill_at(step, confirm_in_child, fixture);
-        lodge_bridge_recover(fixture->net);
+        convert(host, LONG_MS);
+        finished = !steps_kill_at(step, confirm_in_child, host);
+        lodge_bridge_recover(host->net);
         gint64 left_ms = 0;
-        g_autofree char *waiting = lodge_bridge_waiting(fixture->store, &left_ms);
+        g_autofree char *waiting = lodge_bridge_waiting(host->store, &left_ms);
         assert_moved();
         if (waiting == NULL) {
-            assert_files(fixture, TRUE);
-            await_watchdog(fixture);
-            go_back(fixture, LONG_MS, &error);
+            assert_files(host, TRUE);
+            await_watchdog(host);
+            go_back(host, LONG_MS, &error);
             g_assert_no_error(error);
-            confirm_in_child(fixture);
+            confirm_in_child(host);
         } else {
-            undo_all(fixture);
+            undo_all(host);
         }
-        assert_files(fixture, FALSE);
-        netns_assert_unchanged(fixture->before);
+        assert_files(host, FALSE);
+        netns_assert_unchanged(host->before);
     }
     g_assert_cmpuint(step, >, 2);
 }
 
 /* The way back is killed when it is confirmed: it was confirmed, or the bridge comes back. */
 static void
-test_way_back_killed(Fixture *fixture, gconstpointer data)
+test_way_back_killed(TestHost *host, gconstpointer data)
 {
     (void)data;
     g_autoptr(GError) error = NULL;
     gboolean finished = FALSE;
     guint step = 0;
-    convert(fixture, LONG_MS);
-    confirm_in_child(fixture);
+    convert(host, LONG_MS);
+    confirm_in_child(host);
     for (; !finished; step++) {
         gint64 left_ms = 0;
-        go_back(fixture, LONG_MS, &error);
+        go_back(host, LONG_MS, &error);
         g_assert_no_error(error);
-        finished = !steps_kill_at(step, confirm_in_child, fixture);
-        lodge_bridge_recover(fixture->net);
-        g_autofree char *waiting = lodge_bridge_waiting(fixture->store, &left_ms);
+        finished = !steps_kill_at(step, confirm_in_child, host);
+        lodge_bridge_recover(host->net);
+        g_autofree char *waiting = lodge_bridge_waiting(host->store, &left_ms);
         if (waiting != NULL) {
-            undo_all(fixture);
+            undo_all(host);
             assert_moved();
-            assert_files(fixture, TRUE);
+            assert_files(host, TRUE);
             continue;
         }
-        await_watchdog(fixture);
-        netns_assert_unchanged(fixture->before);
-        assert_files(fixture, FALSE);
+        await_watchdog(host);
+        netns_assert_unchanged(host->before);
+        assert_files(host, FALSE);
         if (!finished) {
-            convert(fixture, LONG_MS);
-            confirm_in_child(fixture);
+            convert(host, LONG_MS);
+            confirm_in_child(host);
         }
     }
     g_assert_cmpuint(step, >, 4);
@@ -477,7 +464,7 @@ test_way_back_killed(Fixture *fixture, gconstpointer data)
 
 /* A DHCP client that runs by itself goes with its address. */
 static void
-test_dhcp_client(Fixture *fixture, gconstpointer data)
+test_dhcp_client(TestHost *host, gconstpointer data)
 {
     (void)data;
     static const char *const words[] = {
@@ -495,7 +482,7 @@ test_dhcp_client(Fixture *fixture, gconstpointer data)
                      "cd %s; setsid bash -c 'exec -a dhclient sh -c \"echo \\$\\$ "
                      "\\$0 >>$LODGE_DIR/clients; while :; do sleep 1; done\" eth0' </dev/null "
                      ">/dev/null 2>&1 & while ! test -s %s/clients; do sleep 0.01; done",
-                     fixture->folder, fixture->folder));
+                     host->folder, host->folder));
     lodge_dhcp_client_move("eth1", "br0");
     lodge_dhcp_client_move("eth0", "br0");
     g_free(
@@ -503,7 +490,7 @@ test_dhcp_client(Fixture *fixture, gconstpointer data)
                   "cd %s; while ! grep -q br0 clients; do sleep 0.01; done;"
                   " read one name <clients; test $name = eth0 && ! grep -q . /proc/$one/cmdline &&"
                   " kill $(sed -n 's/ br0//p' clients)",
-                  fixture->folder));
+                  host->folder));
 }
 
 int
@@ -515,7 +502,7 @@ main(int argc, char **argv)
         return 77;
     }
 #define ADD(name, function)                                                                        \
-    g_test_add("/net/bridge/" name, Fixture, NULL, set_up, function, tear_down)
+    g_test_add("/net/bridge/" name, TestHost, NULL, set_up, function, tear_down)
     ADD("convert", test_convert);
     ADD("undone", test_undone);
     ADD("watchdog-killed", test_watchdog_killed);

@@ -10,7 +10,7 @@
 #include "base/base.h"
 #include "net/net.h"
 #include "net/tests/frames.h"
-#include "net/tests/netns.h"
+#include "net/tests/host.h"
 
 #define MAC_A "52:54:00:00:00:0a"
 #define MAC_B "52:54:00:00:00:0b"
@@ -20,28 +20,12 @@
 #define ICMPV6 58
 
 typedef struct {
-    char *folder;
-    LodgeStore *store;
-    LodgeNet *net;
+    TestHost host;
     LodgeNetwork *network;
-    char *before;
     LodgePort ports[2];
     LodgeNetworkLease leases[2];
     int taps[2];
 } Fixture;
-
-static LodgeNetwork *
-define(const LodgeStore *store, const char *name, const char *text)
-{
-    g_autoptr(GError) error = NULL;
-    g_autofree char *path = lodge_store_network_path(store, name);
-    g_autofree char *folder = g_path_get_dirname(path);
-    g_assert_true(lodge_dir_make(folder, 0755, NULL));
-    g_assert_true(lodge_file_write(path, text, strlen(text), 0644, LODGE_WRITE_NO_SYNC, NULL));
-    LodgeNetwork *network = lodge_store_network(store, name, &error);
-    g_assert_no_error(error);
-    return network;
-}
 
 static void
 attach(Fixture *fixture, guint number, gboolean filter)
@@ -54,12 +38,13 @@ attach(Fixture *fixture, guint number, gboolean filter)
                         .nic = (char *)"lan",
                         .mac = (char *)macs[number],
                         .filter = filter};
-    port->link = lodge_port_link(fixture->store->root, port->guest, port->nic);
-    lodge_net_reserve(fixture->store, fixture->network, port, &fixture->leases[number], &error);
+    port->link = lodge_port_link(fixture->host.store->root, port->guest, port->nic);
+    lodge_net_reserve(fixture->host.store, fixture->network, port, &fixture->leases[number],
+                      &error);
     g_assert_no_error(error);
     port->address4 = fixture->leases[number].address4;
     port->address6 = fixture->leases[number].address6;
-    fixture->taps[number] = lodge_net_attach(fixture->net, fixture->network, port, &error);
+    fixture->taps[number] = lodge_net_attach(fixture->host.net, fixture->network, port, &error);
     g_assert_no_error(error);
 }
 
@@ -67,14 +52,10 @@ static void
 set_up(Fixture *fixture, gconstpointer data)
 {
     g_autoptr(GError) error = NULL;
-    fixture->folder = netns_make_store();
-    fixture->store = lodge_store_open(&error);
-    g_assert_no_error(error);
-    fixture->before = netns_dump();
-    fixture->net = lodge_net_open(fixture->store, &error);
-    g_assert_no_error(error);
-    fixture->network = define(fixture->store, "lan", data);
-    lodge_net_up(fixture->net, fixture->network, &error);
+    test_host_open(&fixture->host);
+    fixture->host.before = netns_dump();
+    fixture->network = test_host_define(&fixture->host, "lan", data);
+    lodge_net_up(fixture->host.net, fixture->network, &error);
     g_assert_no_error(error);
     attach(fixture, 0, TRUE);
     attach(fixture, 1, TRUE);
@@ -87,19 +68,14 @@ tear_down(Fixture *fixture, gconstpointer data)
     g_autoptr(GError) error = NULL;
     for (guint i = 0; i < 2; i++) {
         close(fixture->taps[i]);
-        lodge_net_detach(fixture->net, "lan", fixture->ports[i].link, &error);
+        lodge_net_detach(fixture->host.net, "lan", fixture->ports[i].link, &error);
         g_assert_no_error(error);
         g_free(fixture->ports[i].link);
         lodge_network_lease_clear(&fixture->leases[i]);
     }
-    lodge_net_down(fixture->net, "lan", FALSE, &error);
-    g_assert_no_error(error);
-    netns_assert_unchanged(fixture->before);
+    test_host_stop(&fixture->host, "lan");
     lodge_network_free(fixture->network);
-    lodge_net_free(fixture->net);
-    lodge_store_free(fixture->store);
-    g_free(fixture->before);
-    netns_remove_store(fixture->folder);
+    test_host_close(&fixture->host);
 }
 
 /* A sends the frame, and then one that surely passes. Did B get the first before the second? */
@@ -271,7 +247,7 @@ test_unfiltered(Fixture *fixture, gconstpointer data)
     (void)data;
     g_autoptr(GError) error = NULL;
     close(fixture->taps[0]);
-    g_assert_true(lodge_net_detach(fixture->net, "lan", fixture->ports[0].link, &error));
+    g_assert_true(lodge_net_detach(fixture->host.net, "lan", fixture->ports[0].link, &error));
     g_free(fixture->ports[0].link);
     lodge_network_lease_clear(&fixture->leases[0]);
     attach(fixture, 0, FALSE);
@@ -352,13 +328,13 @@ test_rates(Fixture *fixture, gconstpointer data)
     g_assert_cmpuint(count_passing(fixture), ==, 400);
     for (guint number = 0; number < 2; number++) {
         gboolean is_out = number == 0;
-        lodge_net_set_rates(fixture->net, "lan", fixture->ports[number].link, is_out ? 0 : 1024,
-                            is_out ? 1024 : 0, &error);
+        lodge_net_set_rates(fixture->host.net, "lan", fixture->ports[number].link,
+                            is_out ? 0 : 1024, is_out ? 1024 : 0, &error);
         g_assert_no_error(error);
         guint passed = count_passing(fixture);
         g_assert_cmpuint(passed, >, 100);
         g_assert_cmpuint(passed, <, 300);
-        lodge_net_set_rates(fixture->net, "lan", fixture->ports[number].link, 0, 0, &error);
+        lodge_net_set_rates(fixture->host.net, "lan", fixture->ports[number].link, 0, 0, &error);
         g_assert_no_error(error);
     }
     g_assert_cmpuint(count_passing(fixture), ==, 400);
@@ -402,7 +378,7 @@ test_dhcp(Fixture *fixture, gconstpointer data)
         return;
     }
     g_autoptr(GError) error = NULL;
-    lodge_net_serve(fixture->store, fixture->network, &error);
+    lodge_net_serve(fixture->host.store, fixture->network, &error);
     g_assert_no_error(error);
     double first_ms = discover(fixture->taps[0], MAC_A, fixture->ports[0].address4);
     g_test_message("DHCP offer: %.1f ms", first_ms);
@@ -411,7 +387,7 @@ test_dhcp(Fixture *fixture, gconstpointer data)
     /* Known since dnsmasq has been running: read without a restart. */
     LodgePort late = {.guest = (char *)"b", .nic = (char *)"other", .mac = (char *)MAC_B};
     g_auto(LodgeNetworkLease) lease = {NULL, NULL};
-    g_assert_true(lodge_net_reserve(fixture->store, fixture->network, &late, &lease, &error));
+    g_assert_true(lodge_net_reserve(fixture->host.store, fixture->network, &late, &lease, &error));
     g_assert_cmpstr(lease.address4, !=, fixture->ports[1].address4);
     g_free(netns_run(NULL, "dig +short +timeout=2 @10.77.0.1 a.lodge | grep -x %s",
                      fixture->ports[0].address4));
@@ -432,7 +408,8 @@ test_reserve_many(Fixture *fixture, gconstpointer data)
                 g_autofree char *mac = g_strdup_printf("52:54:00:01:00:%02x", i);
                 LodgePort port = {.guest = guest, .nic = (char *)"lan", .mac = mac};
                 g_auto(LodgeNetworkLease) lease = {NULL, NULL};
-                if (!lodge_net_reserve(fixture->store, fixture->network, &port, &lease, NULL)) {
+                if (!lodge_net_reserve(fixture->host.store, fixture->network, &port, &lease,
+                                       NULL)) {
                     _exit(1);
                 }
             }
@@ -447,7 +424,7 @@ test_reserve_many(Fixture *fixture, gconstpointer data)
     g_autofree char *count = netns_run(
         NULL, "cat $LODGE_DIR/run/networks/lan/hosts/* | cut -d, -f2 | sort -u | wc -l");
     g_assert_cmpstr(g_strchomp(count), ==, "202");
-    lodge_net_release(fixture->store, "many7");
+    lodge_net_release(fixture->host.store, "many7");
     g_free(netns_run(NULL, "! ls $LODGE_DIR/run/networks/lan/hosts | grep 'many7\\.'"));
 }
 
@@ -482,12 +459,12 @@ test_attach_cost(Fixture *fixture, gconstpointer data)
                           .nic = (char *)"lan",
                           .mac = mac,
                           .address4 = address,
-                          .link = lodge_port_link(fixture->store->root, guest, "lan"),
+                          .link = lodge_port_link(fixture->host.store->root, guest, "lan"),
                           .filter = TRUE};
         g_ptr_array_add(links, port.link);
         g_autoptr(GError) error = NULL;
         gint64 began = g_get_monotonic_time();
-        taps[i] = lodge_net_attach(fixture->net, fixture->network, &port, &error);
+        taps[i] = lodge_net_attach(fixture->host.net, fixture->network, &port, &error);
         times[i] = (double)(g_get_monotonic_time() - began) / 1000;
         g_assert_no_error(error);
     }
@@ -498,7 +475,7 @@ test_attach_cost(Fixture *fixture, gconstpointer data)
     gint64 began = g_get_monotonic_time();
     for (guint i = 0; i < COUNT; i++) {
         close(taps[i]);
-        g_assert_true(lodge_net_detach(fixture->net, "lan", links->pdata[i], NULL));
+        g_assert_true(lodge_net_detach(fixture->host.net, "lan", links->pdata[i], NULL));
     }
     g_test_message("detach: %.2f ms each", (double)(g_get_monotonic_time() - began) / 1000 / COUNT);
     g_assert_cmpfloat(last, <, 20);
