@@ -144,6 +144,9 @@ static const LodgeKey nic_keys[] = {
     {"filter", LODGE_TYPE_BOOL, NIC(filter), "yes",
      .help = "Whether the guest is held to this MAC and these addresses. `no` lets it route or "
              "bridge for others."},
+    {"route", LODGE_TYPE_PREFIXES, NIC(route),
+     .help = "On a network in mode `routed`: further addresses and prefixes of either family that "
+             "are routed to the guest, by its own address, and that it may use."},
     {"vlan", LODGE_TYPE_COUNT, NIC(vlan), "0", .most = 4094,
      .help =
          "On a bridge that keeps VLANs apart (`vlan-aware=yes`): the VLAN that the guest is in, "

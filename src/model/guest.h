@@ -97,6 +97,7 @@ typedef struct {
     char *address;  /* IPv4; NULL: none is known */
     char *address6; /* IPv6; NULL: none is known */
     gboolean filter;
+    char *route;                           /* LODGE_TYPE_PREFIXES; NULL: none */
     guint vlan;                            /* 0: the network's */
     char *trunk;                           /* LODGE_TYPE_VLANS; NULL: none */
     guint64 rate_in_bytes, rate_out_bytes; /* a second; 0: no limit */

@@ -25,6 +25,24 @@ lodge_address_parse(const char *text, LodgePrefix *out_address, GError **error)
     return TRUE;
 }
 
+GArray *
+lodge_prefixes_parse(const char *text, GError **error)
+{
+    g_autoptr(GArray) prefixes = g_array_new(FALSE, FALSE, sizeof(LodgePrefix));
+    g_auto(GStrv) words = g_strsplit_set(text, " ,;", -1);
+    for (gsize i = 0; words[i] != NULL; i++) {
+        LodgePrefix prefix;
+        if (*words[i] == '\0') {
+            continue;
+        }
+        if (!lodge_prefix_parse(words[i], &prefix, error)) {
+            return NULL;
+        }
+        g_array_append_val(prefixes, prefix);
+    }
+    return g_steal_pointer(&prefixes);
+}
+
 gboolean
 lodge_interface_parse(const char *text, LodgePrefix *out_address, GError **error)
 {

@@ -15,6 +15,9 @@ typedef struct {
  * 0. USAGE error that gives the prefix that was probably meant. */
 gboolean lodge_prefix_parse(const char *text, LodgePrefix *out_prefix, GError **error);
 
+/* Several, divided by spaces or commas, into LodgePrefix; free with g_array_unref. */
+GArray *lodge_prefixes_parse(const char *text, GError **error);
+
 /* The same for an address with a prefix length, whose bits are kept: "10.77.0.1/24". */
 gboolean lodge_interface_parse(const char *text, LodgePrefix *out_address, GError **error);
 

@@ -89,6 +89,19 @@ parse_addresses(const char *value, char **out_text, GError **error)
 }
 
 static gboolean
+parse_prefixes(const char *value, char **out_text, GError **error)
+{
+    g_autoptr(GArray) prefixes = lodge_prefixes_parse(value, error);
+    g_autoptr(GString) text = g_string_new(NULL);
+    for (guint i = 0; prefixes != NULL && i < prefixes->len; i++) {
+        g_autofree char *word = lodge_prefix_format(&g_array_index(prefixes, LodgePrefix, i));
+        g_string_append_printf(text, "%s%s", i > 0 ? " " : "", word);
+    }
+    *out_text = prefixes != NULL ? g_string_free(g_steal_pointer(&text), FALSE) : NULL;
+    return prefixes != NULL;
+}
+
+static gboolean
 parse_range(const char *value, char **out_text, GError **error)
 {
     g_auto(GStrv) ends = g_strsplit(value, "-", 2);
@@ -140,6 +153,8 @@ lodge_schema_net_value(LodgeValueType type, const char *value, char **out_text, 
         return parse_prefix(value, AF_INET, out_text, error);
     case LODGE_TYPE_PREFIX6:
         return parse_prefix(value, AF_INET6, out_text, error);
+    case LODGE_TYPE_PREFIXES:
+        return parse_prefixes(value, out_text, error);
     case LODGE_TYPE_RANGE4:
         return parse_range(value, out_text, error);
     case LODGE_TYPE_VLANS:

@@ -254,6 +254,7 @@ parse_value(const LodgeKey *key, const char *value, Value *out_value, GError **e
     case LODGE_TYPE_ADDRESSES:
     case LODGE_TYPE_PREFIX4:
     case LODGE_TYPE_PREFIX6:
+    case LODGE_TYPE_PREFIXES:
     case LODGE_TYPE_RANGE4:
     case LODGE_TYPE_VLANS:
         fine = lodge_schema_net_value(key->type, value, &text, error);

@@ -30,6 +30,7 @@ typedef enum {
     LODGE_TYPE_ADDRESSES, /* char *: addresses of either family, divided by spaces or commas */
     LODGE_TYPE_PREFIX4,   /* char *: an IPv4 prefix */
     LODGE_TYPE_PREFIX6,   /* char *: an IPv6 prefix */
+    LODGE_TYPE_PREFIXES,  /* char *: prefixes or addresses of either family, divided likewise */
     LODGE_TYPE_RANGE4,    /* char *: FIRST-LAST, IPv4 addresses */
     LODGE_TYPE_VLANS,     /* char *: "10 20-29": VLANs, divided by spaces or commas; see vlan.h */
 } LodgeValueType;

@@ -21,6 +21,7 @@
 
 enum {
     FILE_LIMIT_BYTES = 4096,
+    MOST_TAKEN = 4096, /* addresses of one route */
 };
 
 static char *
@@ -34,6 +35,21 @@ take_address(GHashTable *taken, const char *address)
 {
     if (address != NULL && *address != '\0') {
         g_hash_table_add(taken, g_strdup(address));
+    }
+}
+
+/* What is routed to a guest is nobody else's address. Of large prefixes, which are none of the
+ * network's own, only the first addresses count. */
+static void
+take_routes(GHashTable *taken, const char *route)
+{
+    g_autoptr(GArray) routes = lodge_prefixes_parse(route != NULL ? route : "", NULL);
+    for (guint i = 0; routes != NULL && i < routes->len; i++) {
+        const LodgePrefix *prefix = &g_array_index(routes, LodgePrefix, i);
+        for (guint64 n = 0; n < MIN(lodge_prefix_size(prefix), (guint64)MOST_TAKEN); n++) {
+            LodgePrefix address = lodge_prefix_host(prefix, n);
+            g_hash_table_add(taken, lodge_prefix_format_address(&address));
+        }
     }
 }
 
@@ -51,6 +67,7 @@ take_definitions(const LodgeStore *store, const LodgeNetwork *network, const Lod
             if (!is_own && g_strcmp0(nic->network, network->name) == 0) {
                 take_address(taken, nic->address);
                 take_address(taken, nic->address6);
+                take_routes(taken, nic->route);
             }
         }
     }

@@ -16,7 +16,7 @@
 #include "net/forward.h"
 #include "net/link.h"
 #include "net/net-private.h"
-#include "net/sysctl.h"
+#include "net/routed.h"
 
 static char *
 port_path(const LodgeStore *store, const char *network, const char *link)
@@ -64,60 +64,6 @@ open_tap(const char *link, GError **error)
         return -1;
     }
     return lodge_fd_steal(&fd);
-}
-
-/* The host's side of a tap: the gateway, and what dnsmasq needs to serve it. */
-static void
-set_gateways(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, gboolean add)
-{
-    int index = lodge_link_index(port->link);
-    LodgePrefix address;
-    if (port->address4 != NULL && lodge_address_parse(port->address4, &address, NULL)) {
-        LodgePrefix gateway = lodge_network_routed_gateway(AF_INET);
-        if (network->each == LODGE_ROUTED_SUBNET) {
-            LodgePrefix subnet = lodge_network_routed_subnet(&address);
-            gateway = lodge_network_gateway(&subnet);
-            gateway.length = subnet.length;
-        }
-        lodge_link_address(net->netlink, index, &gateway, add);
-    }
-    if (port->address6 != NULL) {
-        LodgePrefix gateway = lodge_network_routed_gateway(AF_INET6);
-        LodgePrefix anchor = lodge_network_routed_anchor(network);
-        lodge_link_address(net->netlink, index, &gateway, add);
-        if (add) {
-            lodge_link_bare_address(net->netlink, index, &anchor);
-        } else {
-            lodge_link_address(net->netlink, index, &anchor, FALSE);
-        }
-    }
-}
-
-/* A tap without a bridge: the guest's addresses are routed to it, and the uplink answers for them.
- * The gateway has the same addresses on each tap, so guests need no prefix of their own. */
-static gboolean
-route_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, int index,
-          GError **error)
-{
-    const char *const addresses[] = {port->address4, port->address6};
-    int uplink = lodge_link_index(network->uplink);
-    g_autofree char *accept_ra = g_strdup_printf("net/ipv6/conf/%s/accept_ra", port->link);
-    g_autofree char *alias = g_strdup_printf("lodge guest %s nic %s", port->guest, port->nic);
-    LodgePortSpec spec = {.name = port->link, .index = index, .mtu = network->mtu, .alias = alias};
-    lodge_sysctl_set(accept_ra, "0", NULL);
-    lodge_link_begin_routed(net->netlink, &spec);
-    set_gateways(net, network, port, TRUE);
-    for (gsize i = 0; i < G_N_ELEMENTS(addresses); i++) {
-        LodgePrefix address;
-        if (addresses[i] == NULL || !lodge_address_parse(addresses[i], &address, NULL)) {
-            continue;
-        }
-        lodge_link_route(net->netlink, index, &address, NULL, TRUE);
-        if (uplink != 0) {
-            lodge_link_proxy(net->netlink, uplink, &address, TRUE);
-        }
-    }
-    return lodge_netlink_send(net->netlink, error);
 }
 
 /* The bridge's index, which must keep VLANs apart if the port shall be in one. */
@@ -179,7 +125,7 @@ lodge_net_connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePor
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
                                "vlan= and trunk= are for bridged networks, not routed ones");
     }
-    return route_tap(net, network, port, lodge_link_index(port->link), error);
+    return lodge_net_route_tap(net, network, port, error);
 }
 
 /* The rules go first, so that no frame ever passes unfiltered; what an earlier life of the port
@@ -226,7 +172,8 @@ lodge_net_check_port(LodgeNet *net, const LodgeNetwork *network, const LodgePort
                                "network %s is stopped (`lodge network start %s`)", network->name,
                                network->name);
     }
-    return check_forwards(net, network, port, error) && announce(net, network, port, error);
+    return check_forwards(net, network, port, error) &&
+           lodge_net_check_routes(net, network, port, error) && announce(net, network, port, error);
 }
 
 int
@@ -274,12 +221,8 @@ lodge_net_detach(LodgeNet *net, const char *network_name, const char *link, GErr
     if (!run_rules(net, rules, error)) {
         return lodge_error_prefix(error, "network %s", network_name);
     }
-    if (network->mode == LODGE_NETWORK_ROUTED && network->uplink != NULL) {
+    if (network->mode == LODGE_NETWORK_ROUTED) {
         lodge_net_forget_routed(net, network, port);
-    }
-    if (network->mode == LODGE_NETWORK_ROUTED && lodge_link_index(port->link) != 0) {
-        set_gateways(net, network, port, FALSE);
-        lodge_netlink_send(net->netlink, NULL);
     }
     unlink(path);
     return TRUE;

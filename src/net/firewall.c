@@ -121,6 +121,8 @@ static const char inet_table[] =
     "    set routed_ports { type ifname; }\n"
     "    set own4 { type ifname . ether_addr . ipv4_addr; }\n"
     "    set own6 { type ifname . ether_addr . ipv6_addr; }\n"
+    "    set more4 { type ifname . ipv4_addr; flags interval; }\n"
+    "    set more6 { type ifname . ipv6_addr; flags interval; }\n"
     "    map rates_in { type ifname : limit; }\n"
     "    map rates_out { type ifname : limit; }\n"
     "    map forward_any4 { type inet_proto . inet_service : ipv4_addr . inet_service; }\n"
@@ -145,6 +147,8 @@ static const char inet_table[] =
     "        icmpv6 type { nd-router-advert, nd-redirect } drop\n"
     "        iifname . ether saddr . ip saddr @own4 accept\n"
     "        iifname . ether saddr . ip6 saddr @own6 accept\n"
+    "        iifname . ip saddr @more4 accept\n"
+    "        iifname . ip6 saddr @more6 accept\n"
     "        ip6 saddr :: ip6 hoplimit 255 icmpv6 type nd-neighbor-solicit accept\n"
     "        ip6 saddr :: icmpv6 type { mld-listener-report, mld2-listener-report } accept\n"
     "        drop\n"
@@ -335,6 +339,18 @@ rate_elements(const Elements *elements, const char *family, const LodgePort *por
 }
 
 static void
+route_elements(const Elements *elements, const LodgePort *port)
+{
+    g_autoptr(GArray) routes = lodge_prefixes_parse(port->route != NULL ? port->route : "", NULL);
+    for (guint i = 0; routes != NULL && i < routes->len; i++) {
+        const LodgePrefix *route = &g_array_index(routes, LodgePrefix, i);
+        g_autofree char *text = lodge_prefix_format(route);
+        element(elements, "inet", route->family == AF_INET6 ? "more6" : "more4", "\"%s\" . %s",
+                port->link, text);
+    }
+}
+
+static void
 port_elements(const Elements *elements, const LodgeNetwork *network, const LodgePort *port)
 {
     gboolean is_routed = network->mode == LODGE_NETWORK_ROUTED;
@@ -346,6 +362,9 @@ port_elements(const Elements *elements, const LodgeNetwork *network, const Lodge
         }
         if (lodge_network_is_foreign(network) && port->address6 == NULL) {
             element(elements, family, "open6", "\"%s\"", port->link);
+        }
+        if (is_routed) {
+            route_elements(elements, port);
         }
         if (!is_routed) {
             element(elements, family, "macs", "\"%s\" . %s", port->link, port->mac);

@@ -34,6 +34,3 @@ gboolean lodge_net_reload_firewall(LodgeNet *net, const char *except, GError **e
  * VLANs and the bridge does not keep such apart. */
 gboolean lodge_net_enslave(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
                            GError **error);
-
-/* Undo what a routed port has on the uplink. */
-void lodge_net_forget_routed(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port);

@@ -15,6 +15,7 @@ lodge_port_free(LodgePort *port)
         g_free(port->address4);
         g_free(port->address6);
         g_free(port->forward);
+        g_free(port->route);
         g_free(port->trunk);
         g_free(port);
     }
@@ -31,6 +32,7 @@ lodge_port_from_json(const json_t *value, GError **error)
     port->address4 = g_strdup(lodge_json_string(value, "address", NULL));
     port->address6 = g_strdup(lodge_json_string(value, "address6", NULL));
     port->forward = g_strdup(lodge_json_string(value, "forward", NULL));
+    port->route = g_strdup(lodge_json_string(value, "route", NULL));
     port->filter = lodge_json_bool(value, "filter", TRUE);
     port->vlan = (guint)lodge_json_int(value, "vlan", 0);
     port->trunk = g_strdup(lodge_json_string(value, "trunk", NULL));
@@ -46,11 +48,12 @@ lodge_port_from_json(const json_t *value, GError **error)
 json_t *
 lodge_port_json(const LodgePort *port)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:b, s:i, s:o, s:I, s:I}", "link",
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:o, s:b, s:i, s:o, s:I, s:I}", "link",
                      port->link, "guest", port->guest, "nic", port->nic, "mac", port->mac,
                      "address", lodge_json_string_or_null(port->address4), "address6",
                      lodge_json_string_or_null(port->address6), "forward",
-                     lodge_json_string_or_null(port->forward), "filter", port->filter, "vlan",
+                     lodge_json_string_or_null(port->forward), "route",
+                     lodge_json_string_or_null(port->route), "filter", port->filter, "vlan",
                      (int)port->vlan, "trunk", lodge_json_string_or_null(port->trunk),
                      "rate_in_bytes", (json_int_t)port->rate_in_bytes, "rate_out_bytes",
                      (json_int_t)port->rate_out_bytes);
@@ -66,6 +69,7 @@ lodge_port_of_nic(const LodgeGuest *guest, const LodgeNic *nic, char *link)
                        .address4 = nic->address,
                        .address6 = nic->address6,
                        .forward = nic->forward,
+                       .route = nic->route,
                        .filter = nic->filter,
                        .vlan = nic->vlan,
                        .trunk = nic->trunk,

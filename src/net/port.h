@@ -14,6 +14,7 @@ typedef struct {
     char *address4; /* NULL: none */
     char *address6; /* NULL: none */
     char *forward;  /* LODGE_TYPE_FORWARDS; NULL: none */
+    char *route;    /* LODGE_TYPE_PREFIXES; NULL: none */
     gboolean filter;
     guint vlan;                            /* 0: the network's */
     char *trunk;                           /* LODGE_TYPE_VLANS; NULL: none */

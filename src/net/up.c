@@ -24,6 +24,7 @@
 #include "net/link.h"
 #include "net/nat64.h"
 #include "net/net-private.h"
+#include "net/routed.h"
 #include "net/services.h"
 #include "net/sysctl.h"
 #include "net/uplink.h"
@@ -314,21 +315,6 @@ refuse_users(LodgeNet *net, const char *name, GError **error)
            lodge_error_set(error, LODGE_ERROR_BUSY,
                            "network %s: running guests are on it: %s (stop them, or use --force)",
                            name, users->str);
-}
-
-void
-lodge_net_forget_routed(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port)
-{
-    const char *const addresses[] = {port->address4, port->address6};
-    int uplink = network->uplink != NULL ? lodge_link_index(network->uplink) : 0;
-    for (gsize i = 0; i < G_N_ELEMENTS(addresses); i++) {
-        LodgePrefix address;
-        if (uplink != 0 && addresses[i] != NULL &&
-            lodge_address_parse(addresses[i], &address, NULL)) {
-            lodge_link_proxy(net->netlink, uplink, &address, FALSE);
-        }
-    }
-    lodge_netlink_send(net->netlink, NULL);
 }
 
 static gboolean

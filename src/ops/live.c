@@ -346,6 +346,7 @@ static const struct {
     {"nic", "address6", apply_address},
     {"nic", "vlan", apply_network}, /* out of the bridge and in again */
     {"nic", "trunk", apply_network},
+    {"nic", "route", apply_network},
     {"nic", "rate-in", apply_rates},
     {"nic", "rate-out", apply_rates},
     {"nic", "forward", apply_forwards},

@@ -8,6 +8,8 @@
 #include "net/tests/frames.h"
 #include "net/tests/host.h"
 
+#define MAC_A "52:54:00:00:00:0a"
+
 /* A host with eth0, which it uses, and eth1, which it doesn't. */
 static void
 set_up(TestHost *host, gconstpointer data)
@@ -322,6 +324,84 @@ test_fours(TestHost *host, gconstpointer data)
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_BUSY);
 }
 
+static int
+attach_routed(TestHost *host, const LodgeNetwork *network, char *guest, char *route, GError **error)
+{
+    g_autofree char *link = lodge_port_link(host->store->root, guest, "net");
+    LodgePort port = {.link = link,
+                      .guest = guest,
+                      .nic = (char *)"net",
+                      .mac = (char *)MAC_A,
+                      .address4 = (char *)(*guest == 'a' ? "192.0.2.66" : "192.0.2.67"),
+                      .address6 = (char *)"2001:db8:0:7::66",
+                      .filter = TRUE,
+                      .route = route};
+    return lodge_net_attach(host->net, network, &port, error);
+}
+
+/* Does what comes from outside for @target reach the guest, addressed to its MAC? */
+static gboolean
+reaches(TestHost *host, int tap, const char *target, guint8 last_octet)
+{
+    g_autofree char *ping = g_strdup_printf("ping -c 3 -i 0.2 -W 1 %s", target);
+    Frame frame;
+    netns_try(host->outside, "%s", ping);
+    while (frame_receive(tap, 100, &frame)) {
+        if (frame.bytes[12] == 0x08 && frame.bytes[13] == 0x06 && frame.bytes[21] == 1) {
+            /* Who has the guest's address? */
+            Frame answer = frame_arp(MAC_A, 2, MAC_A, "192.0.2.66", "169.254.1.1");
+            frame_send(tap, &answer);
+            netns_try(host->outside, "%s", ping);
+        }
+        if (frame.bytes[12] == 0x08 && frame.bytes[13] == 0x00 && frame.bytes[33] == last_octet &&
+            frame.bytes[5] == 0x0a) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* What route= names reaches the guest behind its own address, and nobody loses his way to it. */
+static void
+test_route(TestHost *host, gconstpointer data)
+{
+    (void)data;
+    static const char *const settings[] = {"mode=routed", "uplink=eth0", "subnet=192.0.2.64/29",
+                                           "prefix=2001:db8:0:7::/64", NULL};
+    static const struct {
+        const char *route, *says;
+    } bad[] = {
+        {"192.0.2.70", "network pub: 192.0.2.70 of guest b overlaps 192.0.2.70 of lg"},
+        {"192.0.2.0/28", "network pub: 192.0.2.0/28 of guest b overlaps 192.0.2.0/24 of eth0"},
+        {"0.0.0.0/0", "network pub: route=0.0.0.0/0: a /0 would take the host's own ways"},
+    };
+    g_autoptr(GError) error = NULL;
+    create(host, "pub", settings);
+    g_autoptr(LodgeNetwork) network = start(host, "pub");
+    char route[] = "192.0.2.70 198.51.100.16/28 2001:db8:9::/56";
+    lodge_autofd tap = attach_routed(host, network, (char *)"a", route, &error);
+    g_assert_no_error(error);
+    g_free(netns_run(NULL,
+                     "ip route get 198.51.100.18 | grep 'via 192.0.2.66 dev lg' &&"
+                     " ip -6 route get 2001:db8:9:7::1 | grep 'via 2001:db8:0:7::66 dev lg'"));
+    g_free(netns_run(host->outside, "ip route add 198.51.100.0/24 dev up0"));
+    g_assert_true(reaches(host, tap, "198.51.100.18", 18));
+    g_assert_true(reaches(host, tap, "192.0.2.70", 70));
+    for (gsize i = 0; i < G_N_ELEMENTS(bad); i++) {
+        g_assert_cmpint(attach_routed(host, network, (char *)"b", (char *)bad[i].route, &error), <,
+                        0);
+        g_assert_true(g_str_has_prefix(error->message, bad[i].says));
+        g_clear_error(&error);
+    }
+    g_autofree char *link = lodge_port_link(host->store->root, "a", "net");
+    lodge_fd_clear(&tap);
+    lodge_net_detach(host->net, "pub", link, &error);
+    g_assert_no_error(error);
+    g_free(netns_run(NULL, "! ip neigh show proxy | grep ."));
+    lodge_network_stop(host->store, "pub", FALSE, &error);
+    g_assert_no_error(error);
+}
+
 /* Without the host nobody gives addresses, so none are chosen. */
 static void
 test_isolated_alone(TestHost *host, gconstpointer data)
@@ -360,6 +440,7 @@ main(int argc, char **argv)
     ADD("vlan", test_vlan);
     ADD("vlan-aware", test_vlan_aware);
     ADD("fours", test_fours);
+    ADD("route", test_route);
     ADD("isolated-alone", test_isolated_alone);
     return g_test_run();
 }

@@ -48,6 +48,9 @@ port_of(const LodgeNetwork *network, guint number, LodgeNetworkLease *lease)
         .address6 = lease->address6,
         .forward = (char *)(number == 0 ? "8080:80 127.0.0.1:2222:22 192.0.2.2:53:53/udp" : NULL),
         .filter = number == 0,
+        .route = (char *)(number == 0 && network->mode == LODGE_NETWORK_ROUTED
+                              ? "198.51.100.16/28 2001:db8:9::/56"
+                              : NULL),
         .trunk = (char *)(network->vlan_aware ? "10 20-29" : NULL),
         .rate_in_bytes = number == 1 ? 10 << 20 : 0,
         .rate_out_bytes = number == 1 ? 5 << 20 : 0,
