@@ -6,6 +6,9 @@
 
 #include "qemu/command.h"
 
+/* One without arguments and descriptors yet. Free with lodge_command_free. */
+LodgeCommand *lodge_command_new(void);
+
 /* Append one argument, or an option and its formatted value. */
 void lodge_command_add(LodgeCommand *command, const char *argument);
 void lodge_command_option(LodgeCommand *command, const char *option, const char *format, ...)

@@ -27,6 +27,15 @@ pass_free(gpointer data)
     g_free(pass);
 }
 
+LodgeCommand *
+lodge_command_new(void)
+{
+    LodgeCommand *command = g_new0(LodgeCommand, 1);
+    command->argv = g_ptr_array_new_with_free_func(g_free);
+    command->passed = g_ptr_array_new_with_free_func(pass_free);
+    return command;
+}
+
 void
 lodge_command_free(LodgeCommand *command)
 {
@@ -162,9 +171,7 @@ panic_action(const LodgeGuest *guest)
 LodgeCommand *
 lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine, GError **error)
 {
-    g_autoptr(LodgeCommand) command = g_new0(LodgeCommand, 1);
-    command->argv = g_ptr_array_new_with_free_func(g_free);
-    command->passed = g_ptr_array_new_with_free_func(pass_free);
+    g_autoptr(LodgeCommand) command = lodge_command_new();
     lodge_command_add(command, machine->program);
     lodge_command_option(command, "-name", "guest=%s,debug-threads=on", guest->name);
     lodge_command_add(command, "-nodefaults");

@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -21,7 +22,7 @@ enum {
     /* systemd's list of user id ranges calls 1879048192 to 2147352575 unused
      * (https://systemd.io/UIDS-GIDS/, read 2024). */
     FIRST_UID = 1879048192,
-    UID_COUNT = 1 << 24,
+    UID_COUNT = 2147352576 - FIRST_UID,
     LOCK_FD = 9, /* below the passed ones */
     COPY_LIMIT_BYTES = 16 << 20,
 };
@@ -124,7 +125,8 @@ be_child(const Child *child)
     if (fine) {
         execv(child->argv[0], child->argv);
     }
-    if (write(child->log_fd, failed, sizeof failed - 1) < 0) {
+    /* Not to log_fd: a disk may have that number by now. */
+    if (write(2, failed, sizeof failed - 1) < 0) {
         _exit(126);
     }
     _exit(127);
@@ -145,11 +147,16 @@ open_all(const LodgeCommand *command, const LodgeSpawn *spawn, GArray *targets, 
 {
     g_autoptr(GArray) sources = g_array_new(FALSE, FALSE, sizeof(int));
     g_array_set_clear_func(sources, (GDestroyNotify)lodge_fd_clear);
+    int above = LOCK_FD;
+    for (guint i = 0; i < command->passed->len; i++) {
+        const LodgePass *pass = command->passed->pdata[i];
+        above = MAX(above, pass->fd);
+    }
     for (guint i = 0; i <= command->passed->len; i++) {
         const LodgePass *pass = i < command->passed->len ? command->passed->pdata[i] : NULL;
         lodge_autofd fd = pass != NULL ? open_passed(pass, error) : dup(spawn->lock_fd);
         int target = pass != NULL ? pass->fd : LOCK_FD;
-        int high = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 1000) : -1;
+        int high = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, above + 1) : -1;
         if (high < 0) {
             if (error != NULL && *error == NULL) {
                 lodge_error_errno(error, errno, "Opening files for QEMU");
@@ -215,7 +222,15 @@ lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *ou
     if (pid == 0) {
         be_child(&child);
     }
+    lodge_autofd pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (pid_fd < 0) {
+        int saved_errno = errno;
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+        return lodge_error_errno(error, saved_errno, "Watching QEMU");
+    }
     *out_pid = pid;
-    *out_pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    *out_pid_fd = lodge_fd_steal(&pid_fd);
     return TRUE;
 }

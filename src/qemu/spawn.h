@@ -14,12 +14,14 @@ typedef struct {
     guint64 locked_bytes; /* how much memory it may lock; 0: as little as we */
 } LodgeSpawn;
 
-/* A user id for a guest's QEMU that belongs to nobody else: from a range that no system uses for
- * accounts or containers, chosen by the guest's folder. */
+/* A user id for a guest's QEMU, from a range that no system uses for accounts or containers. The
+ * guest's folder decides; that two of a thousand guests have the same one is a chance of 1 in 500.
+ */
 uid_t lodge_qemu_uid(const char *guest_folder);
 
 /* Open what the command passes, execute it. On success the process id, and a descriptor for it in
- * @out_pid_fd. It gets a session of its own, so that no terminal's Ctrl-C reaches it. */
+ * @out_pid_fd. It gets a session of its own, so that no terminal's Ctrl-C reaches it. What fails
+ * between fork and exec is written to the log, and ends it with status 127. */
 gboolean lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *out_pid,
                           int *out_pid_fd, GError **error);
 
