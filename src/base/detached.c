@@ -4,7 +4,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -16,7 +19,21 @@ enum {
     REPORT_LIMIT_BYTES = 4096,
 };
 
-/* Between fork and exec: become a stranger to the command's terminal, session and descriptors. */
+/* Signals as a fresh login has them: what the command blocks or ignores is its own affair. */
+static void
+reset_signals(void)
+{
+    sigset_t none;
+    for (int number = 1; number < NSIG; number++) {
+        signal(number, SIG_DFL); /* those that have no other are refused */
+    }
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Between fork and exec: become a stranger to the command's terminal, session, descriptors, signals
+ * and umask. Descriptors may be its caller's too, who waits for the end of a pipe or holds a lock.
+ */
 static void
 be_program(char *const *argv, int report_fd, int null_fd)
 {
@@ -30,9 +47,11 @@ be_program(char *const *argv, int report_fd, int null_fd)
     if (dup2(null_fd, 0) < 0 || dup2(null_fd, 1) < 0 || dup2(null_fd, 2) < 0 ||
         (report_fd == LODGE_REPORT_FD ? fcntl(LODGE_REPORT_FD, F_SETFD, 0)
                                       : dup2(report_fd, LODGE_REPORT_FD)) < 0 ||
-        chdir("/") < 0) {
+        syscall(SYS_close_range, LODGE_REPORT_FD + 1, ~0U, 0) < 0 || chdir("/") < 0) {
         _exit(127);
     }
+    reset_signals();
+    umask(022);
     execv(argv[0], argv);
     static const char failed[] = "0 it could not be executed (is Lodge installed whole?)";
     if (write(LODGE_REPORT_FD, failed, sizeof failed - 1) < 0) {
@@ -102,7 +121,8 @@ lodge_detached_report(int *report_fd, const GError *error)
     if (*report_fd < 0) {
         return;
     }
-    g_autofree char *text = error != NULL ? g_strdup_printf("%d %s", error->code, error->message)
+    int code = error != NULL && error->domain == LODGE_ERROR ? error->code : LODGE_ERROR_FAILED;
+    g_autofree char *text = error != NULL ? g_strdup_printf("%d %s", code, error->message)
                                           : g_strdup("ready");
     if (write(*report_fd, text, strlen(text)) < 0) {
         /* The command that started us is gone: nobody to tell. */

@@ -5,9 +5,9 @@
 
 enum { LODGE_REPORT_FD = 3 };
 
-/* Execute @argv (argv[0] is a path) as a stranger to our terminal, session and descriptors, and
- * wait for what it writes to descriptor LODGE_REPORT_FD: "ready", or "CODE MESSAGE" (of
- * LodgeError), which becomes the error. FAILED if it ends without a word; TIMEOUT. */
+/* Execute @argv (argv[0] is a path) as a stranger to our terminal, session, descriptors, signals
+ * and umask, and wait for what it writes to descriptor LODGE_REPORT_FD: "ready", or "CODE MESSAGE"
+ * (of LodgeError), which becomes the error. FAILED if it ends without a word; TIMEOUT. */
 gboolean lodge_detached_start(const char *const *argv, gint64 timeout_ms, GError **error);
 
 /* The other side: tell whoever started us; *@report_fd (-1: nobody is listening) becomes -1. After

@@ -21,6 +21,7 @@ enum {
     KEEP_LIMIT_BYTES = 16 << 20,
     KEEP_ERRORS_BYTES = 64 << 10,
     TERM_GRACE_MS = 5000,
+    AFTER_END_MS = 200,
 };
 
 /* One of the child's output streams: what came, and how far lines were handed out. */
@@ -117,6 +118,7 @@ converse(const LodgeProcess *process, int pid_fd, int *input_fd, Stream *output,
 {
     const char *input = process->input;
     gboolean ended = FALSE;
+    gint64 until = deadline;
     while (!ended || output->fd >= 0 || errors->fd >= 0) {
         struct pollfd polls[] = {
             {.fd = ended ? -1 : pid_fd, .events = POLLIN},
@@ -124,8 +126,6 @@ converse(const LodgeProcess *process, int pid_fd, int *input_fd, Stream *output,
             {.fd = output->fd, .events = POLLIN},
             {.fd = errors->fd, .events = POLLIN},
         };
-        /* A grandchild may keep the pipes open after the child's end: do not wait for it long. */
-        gint64 until = ended ? lodge_deadline_in(200) : deadline;
         g_autoptr(GError) problem = NULL;
         if (!lodge_wait_polls(polls, G_N_ELEMENTS(polls), until, &problem)) {
             if (ended && g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT)) {
@@ -143,7 +143,11 @@ converse(const LodgeProcess *process, int pid_fd, int *input_fd, Stream *output,
         if (polls[3].revents != 0) {
             stream_read(errors, process->data);
         }
-        ended = ended || polls[0].revents != 0;
+        if (!ended && polls[0].revents != 0) {
+            ended = TRUE;
+            /* A grandchild may keep the pipes open, and write on: it is not waited for long. */
+            until = lodge_deadline_in(AFTER_END_MS);
+        }
     }
     return TRUE;
 }

@@ -1,5 +1,10 @@
 #include "config.h"
 
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+
 #include "base/base.h"
 
 static void
@@ -45,6 +50,61 @@ test_deadline_ends_the_group(void)
     g_assert_cmpint(g_get_monotonic_time() - before, <, 4 * G_USEC_PER_SEC);
 }
 
+/* It has inherited the pipe, and never stops. */
+static void
+test_grandchild_is_not_awaited(void)
+{
+    const char *argv[] = {"sh", "-c", "(while sleep 0.01; do echo on; done) & echo $!", NULL};
+    g_autofree char *output = NULL;
+    g_autoptr(GError) error = NULL;
+    gint64 before = g_get_monotonic_time();
+    lodge_process_run_argv(argv, 60000, &output, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(g_get_monotonic_time() - before, <, 5 * G_USEC_PER_SEC);
+    g_assert_cmpint(kill((pid_t)g_ascii_strtoll(output, NULL, 10), SIGKILL), ==, 0);
+}
+
+/* What a program that outlives us must not have of ours. */
+static void
+test_detached_is_a_stranger(void)
+{
+    static const char script[] =
+        "[ -e /proc/$$/fd/57 ] && { echo 0 a descriptor >&3; exit; };"
+        "grep -q '^SigBlk:.*[1-9a-f]' /proc/self/status && { echo 0 a blocked signal >&3; exit; };"
+        "grep -q '^SigIgn:.*[1-9a-f]' /proc/self/status && { echo 0 an ignored one >&3; exit; };"
+        "[ $(umask) = 0022 ] || { echo 0 a umask >&3; exit; };"
+        "printf ready >&3";
+    const char *argv[] = {"/bin/sh", "-c", script, NULL};
+    g_autoptr(GError) error = NULL;
+    sigset_t hangup, before;
+    sigemptyset(&hangup);
+    sigaddset(&hangup, SIGHUP);
+    sigprocmask(SIG_BLOCK, &hangup, &before);
+    signal(SIGUSR1, SIG_IGN);
+    mode_t mask = umask(077);
+    lodge_autofd inherited = fcntl(2, F_DUPFD, 57);
+    g_assert_cmpint(inherited, ==, 57);
+    lodge_detached_start(argv, 60000, &error);
+    g_assert_no_error(error);
+    umask(mask);
+    signal(SIGUSR1, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
+static void
+test_detached_failure(void)
+{
+    const char *argv[] = {"/bin/sh", "-c", "echo 5 it is taken >&3", NULL};
+    const char *absent[] = {"/nonexistent/program", NULL};
+    g_autoptr(GError) error = NULL;
+    g_assert_false(lodge_detached_start(argv, 60000, &error));
+    g_assert_cmpint(error->code, ==, 5);
+    g_clear_error(&error);
+    g_assert_false(lodge_detached_start(absent, 60000, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_FAILED);
+    g_assert_nonnull(strstr(error->message, "could not be executed"));
+}
+
 static void
 collect(const char *line, gpointer data)
 {
@@ -71,5 +131,8 @@ main(int argc, char **argv)
     g_test_add_func("/base/process/absent", test_absent_program);
     g_test_add_func("/base/process/deadline", test_deadline_ends_the_group);
     g_test_add_func("/base/process/lines", test_lines);
+    g_test_add_func("/base/process/grandchild", test_grandchild_is_not_awaited);
+    g_test_add_func("/base/detached/stranger", test_detached_is_a_stranger);
+    g_test_add_func("/base/detached/failure", test_detached_failure);
     return g_test_run();
 }
