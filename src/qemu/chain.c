@@ -97,6 +97,11 @@ meet(Walk *walk, const char *path, struct stat *info, GError **error)
                                "moved: `qemu-img rebase -u -F FORMAT -b NEW-PLACE %s`)",
                                above->path, path, above->path);
     }
+    /* A header may name anything: a pipe would be waited for, a character device is no disk. */
+    if (!S_ISREG(info->st_mode) && !S_ISBLK(info->st_mode)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "%s is neither a regular file nor a block device", path);
+    }
     for (guint i = 0; i < walk->met->len; i++) {
         const Identity *one = &g_array_index(walk->met, Identity, i);
         if (one->device == info->st_dev && one->inode == info->st_ino) {

@@ -125,8 +125,13 @@ read_extension(int fd, guint32 type, guint64 offset, guint32 length, LodgeQcow2H
 static gboolean
 read_extensions(int fd, guint64 offset, guint64 end, LodgeQcow2Header *header, GError **error)
 {
-    for (int i = 0; i < EXTENSION_LIMIT && offset + 8 <= end; i++) {
+    for (int i = 0; offset + 8 <= end; i++) {
         guint32 head[2];
+        if (i == EXTENSION_LIMIT) {
+            /* What we would pass over, QEMU might believe. */
+            return lodge_error_set(error, LODGE_ERROR_INVALID,
+                                   "damaged: more than %d header extensions", EXTENSION_LIMIT);
+        }
         if (!read_at(fd, offset, head, sizeof head, error)) {
             return FALSE;
         }

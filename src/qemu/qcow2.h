@@ -42,8 +42,8 @@ gboolean lodge_qcow2_is(const char *path);
  * the last. Relative names are taken from the folder of the file that holds them, as QEMU does.
  * Returns an array of LodgeLayer * that frees them; NULL on error, which names the file, the layer
  * and the mend. Errors: NOT_FOUND: a backing file is missing; INVALID: one is corrupt, a loop,
- * deeper than 64 layers, or its format isn't said; UNSUPPORTED: encrypted, an external data file,
- * or a backing file that is not a plain file. */
+ * deeper than 64 layers, no regular file or block device, or its format isn't said; UNSUPPORTED:
+ * encrypted, an external data file, or a backing file that is not a plain file. */
 GPtrArray *lodge_qcow2_chain(const char *path, GError **error);
 /* The same for a disk of the format "qcow2" or "raw"; a raw one is its own only layer. @path may
  * also be a remote disk's name (qemu/disks.h), which must be raw: UNSUPPORTED if it isn't. */

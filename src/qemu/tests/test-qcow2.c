@@ -207,6 +207,11 @@ test_chain_refusals(void)
     assert_chain_fails("oncorrupt.qcow2", LODGE_ERROR_INVALID, "layer 2 of");
     assert_chain_fails("deep64", LODGE_ERROR_INVALID, "more than 64");
     assert_chain_fails("ext.qcow2", LODGE_ERROR_UNSUPPORTED, "in another file");
+    run("mkfifo pipe; for below in pipe /dev/zero .; do qemu-img create -q -u -f qcow2 -F raw "
+        "-b $below on$(basename $below) 1M; done");
+    assert_chain_fails("onpipe", LODGE_ERROR_INVALID, "neither a regular file");
+    assert_chain_fails("onzero", LODGE_ERROR_INVALID, "neither a regular file");
+    assert_chain_fails("on.", LODGE_ERROR_INVALID, "neither a regular file");
     assert_chain_fails("nowhere.qcow2", LODGE_ERROR_NOT_FOUND, "nowhere.qcow2");
 }
 
