@@ -117,14 +117,14 @@ lodge_network_free(LodgeNetwork *network)
 char *
 lodge_network_format(const LodgeNetwork *network)
 {
-    GString *text = g_string_new("[network]\n");
+    g_autoptr(GKeyFile) file = g_key_file_new();
     for (gsize i = 0; i < G_N_ELEMENTS(network_keys); i++) {
         g_autofree char *value = lodge_schema_format(&network_keys[i], network);
         if (value != NULL) {
-            g_string_append_printf(text, "%s=%s\n", network_keys[i].name, value);
+            g_key_file_set_string(file, "network", network_keys[i].name, value);
         }
     }
-    return g_string_free(text, FALSE);
+    return g_key_file_to_data(file, NULL, NULL);
 }
 
 const char *

@@ -36,6 +36,20 @@ test_defaults(void)
     g_assert_false(lodge_network_prefix(network, NULL));
 }
 
+/* A running network is a copy of its definition, as this writes it. */
+static void
+test_format(void)
+{
+    g_autoptr(LodgeNetwork)
+        network = parse_fine("[network]\nsubnet=10.77.0.0/24\ndescription=\\sC:\\\\lan # 1;\n");
+    g_assert_cmpstr(network->description, ==, " C:\\lan # 1;");
+    g_autofree char *text = lodge_network_format(network);
+    g_autoptr(LodgeNetwork) copy = parse_fine(text);
+    g_autofree char *again = lodge_network_format(copy);
+    g_assert_cmpstr(copy->description, ==, network->description);
+    g_assert_cmpstr(again, ==, text);
+}
+
 static void
 test_long_name(void)
 {
@@ -192,6 +206,7 @@ int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
+    g_test_add_func("/model/network/format", test_format);
     g_test_add_func("/model/network/defaults", test_defaults);
     g_test_add_func("/model/network/long-name", test_long_name);
     g_test_add_func("/model/network/refused", test_refused);
