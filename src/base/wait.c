@@ -64,7 +64,9 @@ lodge_interrupt_check(GError **error)
 gint64
 lodge_deadline_in(gint64 timeout_ms)
 {
-    return g_get_monotonic_time() + timeout_ms * 1000;
+    gint64 now = g_get_monotonic_time();
+    return timeout_ms < (LODGE_NO_DEADLINE - now) / 1000 ? now + timeout_ms * 1000
+                                                         : LODGE_NO_DEADLINE;
 }
 
 gboolean

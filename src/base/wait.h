@@ -9,7 +9,7 @@
  */
 #define LODGE_NO_DEADLINE G_MAXINT64
 
-gint64 lodge_deadline_in(gint64 timeout_ms);
+gint64 lodge_deadline_in(gint64 timeout_ms); /* of a time too long to count: never */
 gboolean lodge_deadline_passed(gint64 deadline);
 
 /* From now on SIGINT, SIGTERM and SIGHUP no longer end the process; instead every wait below ends

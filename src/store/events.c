@@ -13,6 +13,17 @@ enum {
     ROTATE_AT_BYTES = 1 << 20,
 };
 
+/* Unless another writer was quicker: its fresh file would take the place of the full one. */
+static void
+rotate(const char *path, const struct stat *full)
+{
+    struct stat present;
+    g_autofree char *old = g_strconcat(path, ".1", NULL);
+    if (stat(path, &present) == 0 && present.st_ino == full->st_ino) {
+        rename(path, old);
+    }
+}
+
 void
 lodge_event_append(const LodgeStore *store, const char *guest, const char *event, json_t *details)
 {
@@ -30,8 +41,7 @@ lodge_event_append(const LodgeStore *store, const char *guest, const char *event
         g_autofree char *whole = g_strconcat(text, "\n", NULL);
         /* One write to a file opened for appending: lines of several writers never mix. */
         if (write(fd, whole, strlen(whole)) > 0 && info.st_size > ROTATE_AT_BYTES) {
-            g_autofree char *old = g_strconcat(path, ".1", NULL);
-            rename(path, old);
+            rotate(path, &info);
         }
     }
     free(text);

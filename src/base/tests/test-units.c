@@ -79,6 +79,16 @@ test_duration(void)
     g_assert_cmpstr(human, ==, "3 min 5 s");
 }
 
+static void
+test_deadlines(void)
+{
+    gint64 longest_ms = 0;
+    g_assert_true(lodge_duration_parse("2000000000d", &longest_ms, NULL));
+    g_assert_cmpint(lodge_deadline_in(longest_ms), ==, LODGE_NO_DEADLINE);
+    g_assert_false(lodge_deadline_passed(lodge_deadline_in(longest_ms)));
+    g_assert_cmpint(lodge_deadline_in(1000), >=, g_get_monotonic_time());
+}
+
 int
 main(int argc, char **argv)
 {
@@ -86,5 +96,6 @@ main(int argc, char **argv)
     g_test_add_func("/base/units/size-parse", test_size_parse);
     g_test_add_func("/base/units/size-round-trip", test_size_round_trip);
     g_test_add_func("/base/units/duration", test_duration);
+    g_test_add_func("/base/units/deadlines", test_deadlines);
     return g_test_run();
 }
