@@ -121,13 +121,36 @@ lodge_file_write(const char *path, const char *data, gsize length, mode_t mode,
     return TRUE;
 }
 
+/* Root's folders are passed by services that run as somebody else: its umask must not close them.
+ * 0 or -1 with errno. */
+static int
+make_folder(const char *path, mode_t mode)
+{
+    if (mkdir(path, mode) == 0) {
+        return geteuid() == 0 ? chmod(path, mode) : 0;
+    }
+    int saved_errno = errno;
+    struct stat info;
+    if (saved_errno == EEXIST && stat(path, &info) == 0) {
+        errno = ENOTDIR;
+        return S_ISDIR(info.st_mode) ? 0 : -1;
+    }
+    errno = saved_errno;
+    return -1;
+}
+
 gboolean
 lodge_dir_make(const char *path, mode_t mode, GError **error)
 {
-    if (g_mkdir_with_parents(path, (int)mode) < 0) {
-        return lodge_error_errno(error, errno, "Creating folder %s", path);
+    g_autofree char *parent = g_path_get_dirname(path);
+    int made = make_folder(path, mode);
+    if (made < 0 && errno == ENOENT && !g_str_equal(parent, path)) {
+        if (!lodge_dir_make(parent, mode, error)) {
+            return FALSE;
+        }
+        made = make_folder(path, mode);
     }
-    return TRUE;
+    return made == 0 || lodge_error_errno(error, errno, "Creating folder %s", path);
 }
 
 static gboolean

@@ -20,7 +20,8 @@ char *lodge_file_read(const char *path, gsize limit_bytes, gsize *out_length, GE
 gboolean lodge_file_write(const char *path, const char *data, gsize length, mode_t mode,
                           LodgeWriteFlags flags, GError **error);
 
-/* Create @path and its missing parents; @mode is for those it makes. One that exists is fine. */
+/* Create @path and its missing parents; @mode is for those it makes, exact if root makes them, else
+ * less the umask. One that exists is fine. */
 gboolean lodge_dir_make(const char *path, mode_t mode, GError **error);
 
 /* Remove a file or a whole tree. Symbolic links are removed, never followed; file systems are not

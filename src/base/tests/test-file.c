@@ -7,6 +7,7 @@
 #include <glib/gstdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 static char *folder;
 
@@ -32,6 +33,28 @@ test_write_and_read(void)
     g_assert_cmpint(info.st_mode & 0777, ==, 0640);
     g_auto(GStrv) names = lodge_dir_names(folder, NULL);
     g_assert_cmpuint(g_strv_length(names), ==, 1);
+}
+
+static void
+test_dir_make(void)
+{
+    g_autofree char *deep = in_folder("made/by/all/");
+    g_autofree char *parent = in_folder("made");
+    g_autofree char *file = in_folder("plain");
+    g_autofree char *below = in_folder("plain/x");
+    g_autoptr(GError) error = NULL;
+    struct stat info;
+    mode_t mask = umask(077);
+    g_assert_true(lodge_dir_make(deep, 0755, &error));
+    g_assert_true(lodge_dir_make(deep, 0700, &error));
+    umask(mask);
+    g_assert_cmpint(stat(deep, &info), ==, 0);
+    g_assert_cmpint(info.st_mode & 0777, ==, geteuid() == 0 ? 0755 : 0700);
+    g_assert_cmpint(stat(parent, &info), ==, 0);
+    g_assert_cmpint(info.st_mode & 0777, ==, geteuid() == 0 ? 0755 : 0700);
+    g_assert_true(lodge_file_write(file, "", 0, 0600, LODGE_WRITE_NO_SYNC, NULL));
+    g_assert_false(lodge_dir_make(file, 0755, NULL));
+    g_assert_false(lodge_dir_make(below, 0755, NULL));
 }
 
 static void
@@ -104,6 +127,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     folder = g_dir_make_tmp("lodge-test-XXXXXX", NULL);
     g_test_add_func("/base/file/write-and-read", test_write_and_read);
+    g_test_add_func("/base/file/dir-make", test_dir_make);
     g_test_add_func("/base/file/read-refuses", test_read_refuses);
     g_test_add_func("/base/file/failed-write", test_failed_write_leaves_old);
     g_test_add_func("/base/file/tree-remove", test_tree_remove_keeps_what_links_point_to);
