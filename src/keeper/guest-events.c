@@ -132,6 +132,10 @@ keeper_drop_qmp(Keeper *keeper)
         g_source_remove(keeper->qmp_source);
         keeper->qmp_source = 0;
     }
+    if (keeper->reconnect_source != 0) {
+        g_source_remove(keeper->reconnect_source);
+        keeper->reconnect_source = 0;
+    }
     watch_use(keeper->watch, NULL);
     g_clear_pointer(&keeper->qmp, lodge_qmp_free);
 }
@@ -208,6 +212,7 @@ on_event(Keeper *keeper, const json_t *event)
 }
 
 static gboolean on_qmp(gint fd, GIOCondition condition, gpointer data);
+static void reconnect_later(Keeper *keeper);
 
 void
 keeper_watch_qmp(Keeper *keeper)
@@ -223,13 +228,23 @@ static gboolean
 on_reconnect(gpointer data)
 {
     Keeper *keeper = data;
-    if (keeper->qmp != NULL || !keeper_connect_events(keeper, NULL)) {
-        keeper_drop_qmp(keeper);
-        return G_SOURCE_CONTINUE;
+    keeper->reconnect_source = 0;
+    if (keeper_connect_events(keeper, NULL)) {
+        keeper_watch_qmp(keeper);
+        watch_use(keeper->watch, keeper->qmp);
+    } else {
+        reconnect_later(keeper);
     }
-    keeper_watch_qmp(keeper);
-    watch_use(keeper->watch, keeper->qmp);
     return G_SOURCE_REMOVE;
+}
+
+/* Let go of what is left of the connection, and try again. If QEMU has ended, its pid descriptor
+ * says so before, and that ends the trying: a QEMU that is started then has a connection. */
+static void
+reconnect_later(Keeper *keeper)
+{
+    keeper_drop_qmp(keeper);
+    keeper->reconnect_source = g_timeout_add(RECONNECT_MS, on_reconnect, keeper);
 }
 
 gboolean
@@ -240,8 +255,7 @@ keeper_connect_patiently(Keeper *keeper, GError **error)
         return TRUE;
     }
     if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY)) {
-        keeper_drop_qmp(keeper);
-        g_timeout_add(RECONNECT_MS, on_reconnect, keeper);
+        reconnect_later(keeper);
         return TRUE;
     }
     g_propagate_error(error, g_steal_pointer(&problem));
@@ -273,10 +287,7 @@ on_qmp(gint fd, GIOCondition condition, gpointer data)
             g_source_remove(keeper->qmp_source);
         }
         keeper->qmp_source = 0;
-        watch_use(keeper->watch, NULL);
-        g_clear_pointer(&keeper->qmp, lodge_qmp_free);
-        /* If QEMU has ended, its pid descriptor says so before this comes round. */
-        g_timeout_add(RECONNECT_MS, on_reconnect, keeper);
+        reconnect_later(keeper);
         return G_SOURCE_REMOVE;
     }
     if (keeper->qmp_source != source || lodge_qmp_fd_events(keeper->qmp) != condition) {

@@ -33,6 +33,7 @@ struct Keeper {
     guint exit_source;
     LodgeQmp *qmp;
     guint qmp_source;
+    guint reconnect_source;
     Watch *watch;
     Mend *mend;
 
@@ -94,7 +95,7 @@ void keeper_watch_qmp(Keeper *keeper);
 /* Act on the events that have come. */
 void keeper_take_events(Keeper *keeper);
 
-/* Let go of the events connection, if there is one. */
+/* Let go of the events connection, if there is one, and try for none. */
 void keeper_drop_qmp(Keeper *keeper);
 
 /* lodge-agent came (1), went (-1), or said something new (0). */

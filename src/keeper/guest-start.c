@@ -43,6 +43,15 @@ limit(const Keeper *keeper, const LodgeGuest *guest)
     }
 }
 
+/* A QEMU that nobody could find again must not run on. */
+static void
+end_child(Keeper *keeper)
+{
+    int status = 0;
+    lodge_pid_fd_signal(keeper->qemu_pid_fd, SIGKILL, NULL);
+    keeper_reap(keeper, &status);
+}
+
 static gboolean
 spawn(Keeper *keeper, const LodgeGuest *guest, const LodgePlan *plan, GError **error)
 {
@@ -69,7 +78,11 @@ spawn(Keeper *keeper, const LodgeGuest *guest, const LodgePlan *plan, GError **e
     }
     keeper->is_child = TRUE;
     limit(keeper, guest);
-    return lodge_lock_write_pid(qemu_lock, keeper->qemu_pid, error);
+    if (!lodge_lock_write_pid(qemu_lock, keeper->qemu_pid, error)) {
+        end_child(keeper);
+        return FALSE;
+    }
+    return TRUE;
 }
 
 void
