@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/units.h"
 
 /* @size is what the file is said to hold: no need then to ask for more. Files below /proc say 0,
  * some below /sys too much, so it is only a hint. */
@@ -241,6 +242,21 @@ static int
 compare_names(gconstpointer a, gconstpointer b)
 {
     return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+gboolean
+lodge_file_system_check(const char *path, guint64 need_bytes, const char *what, GError **error)
+{
+    guint64 free_bytes = lodge_file_system_free(path);
+    if (free_bytes == 0 || free_bytes >= need_bytes) {
+        return TRUE;
+    }
+    g_autofree char *need = lodge_size_human(need_bytes);
+    g_autofree char *left = lodge_size_human(free_bytes);
+    return lodge_error_set(error, LODGE_ERROR_FAILED,
+                           "%s takes %s in %s, where only %s is free (free some space there, or "
+                           "move the data with LODGE_DIR)",
+                           what, need, path, left);
 }
 
 char **

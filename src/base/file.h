@@ -34,6 +34,11 @@ guint64 lodge_tree_allocated(const char *path);
 /* Free bytes on the file system that holds @path or its nearest existing parent; 0 if unknown. */
 guint64 lodge_file_system_free(const char *path);
 
+/* Are @need_bytes free on the file system that holds @path? FAILED if not: "@what takes 3 GiB in
+ * /srv, where only 1 GiB is free", with the mend. TRUE where that can't be told. */
+gboolean lodge_file_system_check(const char *path, guint64 need_bytes, const char *what,
+                                 GError **error);
+
 /* Sorted names in a folder, without those that begin with a dot. An absent folder gives an empty
  * list. Free with g_strfreev. NULL on error. */
 char **lodge_dir_names(const char *path, GError **error);

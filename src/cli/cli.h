@@ -163,6 +163,7 @@ gboolean lodge_cmd_image_show(LodgeCli *cli, int argc, char **argv, GError **err
 gboolean lodge_cmd_image_build(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_pull(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_import(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_image_export(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_gc(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_delete(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_create(LodgeCli *cli, int argc, char **argv, GError **error);
@@ -212,6 +213,7 @@ extern const GOptionEntry lodge_options_pci_attach[];
 extern const GOptionEntry lodge_options_usb_attach[];
 extern const GOptionEntry lodge_options_usb_storage[];
 extern const GOptionEntry lodge_options_image_import[];
+extern const GOptionEntry lodge_options_image_export[];
 extern const GOptionEntry lodge_options_image_gc[];
 extern const GOptionEntry lodge_options_network_create[];
 extern const GOptionEntry lodge_options_network_start[];

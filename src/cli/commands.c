@@ -296,6 +296,15 @@ static const LodgeCommandRow rows[] = {
     {"image delete", IMAGES, "IMAGE…", "remove an image that no guest needs", NULL,
      "lodge image delete debian-12", lodge_options_yes, 1, -1, LODGE_WORD_IMAGE, FALSE,
      lodge_cmd_image_delete},
+    {"image export", IMAGES, "IMAGE|GUEST FILE", "copy an image or a guest's disk for another host",
+     "One file that stands on no other. An OVA describes the machine too: VirtualBox, VMware and "
+     "Lodge itself import it. A guest must be stopped, or a snapshot of it named. Space is looked "
+     "at before, and FILE appears when it is whole.",
+     "lodge image export debian-12 debian.qcow2 --compress\n"
+     "lodge image export web1 web1.ova # all its disks\n"
+     "lodge image export web1 web1.raw --snapshot monday # while it runs\n"
+     "lodge image export ubuntu-24.04 ubuntu.qcow2 --openstack",
+     lodge_options_image_export, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_image_export},
     {"image gc", IMAGES, "", "remove what no guest needs any more",
      "Older files of images that were made anew, unfinished downloads, logs of failed builds, and "
      "what killed commands left. Shows it with its size, and asks. What a guest stands on is never "

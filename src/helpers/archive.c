@@ -271,6 +271,7 @@ static const Command commands[] = {
     {"seed", 2, "seed OUT.iso DIR", lodge_archive_seed},
     {"extract", 2, "extract ARCHIVE DIR [NAME…]", lodge_archive_extract},
     {"list", 1, "list ARCHIVE", list},
+    {"ova", 4, "ova OUT.ova DIR NAME.ovf DISK…", lodge_archive_ova},
     {"unpack", 2, "unpack IN OUT", unpack},
 };
 

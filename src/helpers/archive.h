@@ -36,5 +36,6 @@ gboolean lodge_archive_fail(LodgeArchive *archive, GError **error);
 /* The subcommands; @arguments are what stands behind their names. */
 gboolean lodge_archive_seed(char **arguments, GError **error);
 gboolean lodge_archive_extract(char **arguments, GError **error);
+gboolean lodge_archive_ova(char **arguments, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeArchive, lodge_archive_close)

@@ -52,14 +52,5 @@ gboolean
 lodge_image_check_space(const LodgeStore *store, guint64 need_bytes, const char *what,
                         GError **error)
 {
-    guint64 free_bytes = lodge_file_system_free(store->root);
-    if (free_bytes == 0 || free_bytes >= need_bytes) {
-        return TRUE;
-    }
-    g_autofree char *need = lodge_size_human(need_bytes);
-    g_autofree char *left = lodge_size_human(free_bytes);
-    return lodge_error_set(error, LODGE_ERROR_FAILED,
-                           "%s takes %s in %s, where only %s is free (free some space there, or "
-                           "move the data with LODGE_DIR)",
-                           what, need, store->root, left);
+    return lodge_file_system_check(store->root, need_bytes, what, error);
 }

@@ -166,20 +166,42 @@ lodge_img_convert(const LodgeImgConversion *conversion, LodgeProgress *progress,
          !lodge_img_check_foreign(source, conversion->source_format, error))) {
         return explain(error, "converting", conversion->source);
     }
-    const char *argv[] = {"qemu-img", "convert", "-p",   "-f",   conversion->source_format,
-                          "-O",       format,    source, target, NULL,
-                          NULL};
-    if (conversion->compressed) {
-        argv[7] = "-c";
-        argv[8] = source;
-        argv[9] = target;
+    const char *argv[] = {"qemu-img", "convert", "-p", "-f", conversion->source_format,
+                          "-O",       format,    NULL, NULL, NULL,
+                          NULL,       NULL,      NULL};
+    gsize count = 7;
+    if (conversion->target_options != NULL) {
+        argv[count++] = "-o";
+        argv[count++] = conversion->target_options;
     }
+    if (conversion->compressed) {
+        argv[count++] = "-c";
+    }
+    argv[count++] = source;
+    argv[count] = target;
     LodgeProcess process = {.argv = argv, .on_line = on_convert_line, .data = progress};
     if (!lodge_process_run(&process, NULL, error)) {
         remove(target);
         return explain(error, "converting", conversion->source);
     }
     return TRUE;
+}
+
+gboolean
+lodge_img_measure(const char *path, const char *format, const char *target_format,
+                  guint64 *out_bytes, GError **error)
+{
+    g_autofree char *source = absolute(path);
+    g_autofree char *text = NULL;
+    const char *as = g_str_equal(target_format, "raw") ? "raw" : "qcow2";
+    const char *const argv[] = {"qemu-img", "measure", "--output=json", "-U", "-f", format,
+                                "-O",       as,        source,          NULL};
+    if (!lodge_process_run_argv(argv, QUICK_TIMEOUT_MS, &text, error)) {
+        return explain(error, "measuring", path);
+    }
+    g_autoptr(json_t) root = lodge_json_parse(text, strlen(text), "qemu-img measure", error);
+    *out_bytes = (guint64)lodge_json_int(root, "required", 0);
+    return root != NULL;
 }
 
 static LodgeImgInfo *

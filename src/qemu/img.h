@@ -29,9 +29,10 @@ typedef struct {
 
 typedef struct {
     const char *source;
-    const char *source_format; /* never guessed */
-    const char *target;        /* must not exist; removed again if this fails */
-    const char *target_format; /* NULL: qcow2 */
+    const char *source_format;  /* never guessed */
+    const char *target;         /* must not exist; removed again if this fails */
+    const char *target_format;  /* NULL: qcow2 */
+    const char *target_options; /* as after qemu-img's -o; NULL: none */
     gboolean compressed;
     gboolean trusted; /* may the source name backing and data files? Then they are read too */
 } LodgeImgConversion;
@@ -52,6 +53,11 @@ gboolean lodge_img_create(const char *path, const char *format, guint64 size_byt
  * to 1. What is refused with trusted FALSE: see lodge_img_check_foreign(). */
 gboolean lodge_img_convert(const LodgeImgConversion *conversion, LodgeProgress *progress,
                            GError **error);
+
+/* How many bytes a copy of the disk, with all that it stands on, takes as @target_format: exact for
+ * raw and qcow2, about right for others, and too much for a compressed one. */
+gboolean lodge_img_measure(const char *path, const char *format, const char *target_format,
+                           guint64 *out_bytes, GError **error);
 
 /* What a disk is. @format NULL has it recognised by lodge_img_probe(). Opens no backing file, and
  * works while a guest writes to it. Free with lodge_img_info_free. */

@@ -1,12 +1,17 @@
 """Images and disks over their life: who stands on what, what may go, what comes out, what goes in."""
 
+import hashlib
 import json
 import os
+import shutil
+import signal
 import subprocess
 
-import pytest
+from lodge import BUSY, EXISTS, INTERRUPTED, NOT_FOUND, USAGE, fake, tree, wait_until
 
-from lodge import BUSY, INTERRUPTED, NOT_FOUND, USAGE, fake, tree, wait_until
+
+# tiny's disk is mounted last, when it answers already.
+DATA = "until grep -q ' /data ' /proc/mounts; do usleep 20000; done; "
 
 
 def flat(nodes, below=None):
@@ -75,10 +80,13 @@ def test_gc_removes_what_no_guest_needs(lodge):
     conf = image / "image.conf"
     old = {line.split("=")[1] for line in conf.read_text().splitlines()
            if line.partition("=")[0] in ("disk", "kernel", "initrd")}
+    text = conf.read_text()
     for name in old:  # as a second build leaves them
         fresh = name.replace("disk-", "disk-9").replace("kernel-", "kernel-9").replace("initrd-", "initrd-9")
         os.link(image / name, image / fresh)
-        conf.write_text(conf.read_text().replace(name, fresh))
+        text = text.replace(name, fresh)
+    conf.unlink()  # a hard link: others have it too
+    conf.write_text(text)
     (image / "disk-1.qcow2").write_bytes(b"x" * 100000)
     cache = lodge.folder / "cache"
     cache.mkdir()
@@ -108,3 +116,64 @@ def test_gc_removes_what_no_guest_needs(lodge):
     assert len(lodge("image", "gc", "--dry-run", "--json").json) == len(old)
     assert len(lodge("image", "gc", "--images", "--json", "--yes").json) == 1
     assert not image.exists()
+
+
+def virtual_size(path, form):
+    done = subprocess.run(["qemu-img", "info", "-f", form, "--output=json", path], check=True,
+                          capture_output=True)
+    return json.loads(done.stdout)["virtual-size"]
+
+
+def test_export_and_back(lodge, tmp_path):
+    """What a guest wrote is in the OVA, which another Lodge imports and boots; formats by name."""
+    guest = lodge.make("one", start=True)
+    lodge("exec", guest, "--", "sh", "-c", DATA + "echo kept >/data/mark; sync")
+    lodge("snapshot", "create", guest, "then", "--disks-only")
+    ova, raw = tmp_path / "one.ova", tmp_path / "one.raw"
+    assert "--snapshot now" in lodge("image", "export", guest, ova, status=BUSY).message
+    lodge("image", "export", guest, raw, "--snapshot", "then")
+    assert raw.stat().st_size == 64 << 20 and raw.stat().st_blocks * 512 < 40 << 20
+    lodge("stop", guest)
+    lodge("image", "export", guest, ova)
+    lodge("image", "export", guest, ova, status=EXISTS)
+    members = subprocess.run(["tar", "-tf", ova], check=True, capture_output=True, text=True).stdout
+    assert members.split() == ["one.ovf", "one.mf", "one-disk1.vmdk"]
+    subprocess.run(["tar", "-xf", ova, "-C", tmp_path], check=True)
+    for line in (tmp_path / "one.mf").read_text().splitlines():
+        name, digits = line.removeprefix("SHA256(").split(")= ")
+        assert hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() == digits
+
+    lodge("image", "import", "again", ova)
+    conf = lodge.folder / "images/again/image.conf"
+    conf.write_text(conf.read_text().replace("provision=none", "provision=lodge")
+                    .replace("agent=no", "agent=yes"))
+    lodge("create", "two", "--image", "again", "--memory", "256M")
+    assert lodge("exec", "two", "--", "sh", "-c", DATA + "cat /data/mark").out == "kept\n"
+
+    done = lodge("image", "export", "tiny", tmp_path / "t.qcow2", "--openstack")
+    assert done.out.startswith("openstack image create ") and "--min-disk 1 " in done.out
+    assert (tmp_path / "t.qcow2").stat().st_size < (20 << 20)
+    for name, form in (("t.vmdk", "vmdk"), ("t.vdi", "vdi")):
+        assert lodge("image", "export", "tiny", tmp_path / name, "--json").json["format"] == form
+        assert virtual_size(tmp_path / name, form) == 64 << 20
+    assert "no compression" in lodge("image", "export", "tiny", tmp_path / "t.raw", "--compress",
+                                     status=USAGE).message
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_export_that_is_interrupted_leaves_nothing(lodge, switches, tmp_path):
+    """SIGINT leaves the folder as it was; what a killed one leaves, the next one to that file removes."""
+    marker, file = tmp_path / "began", tmp_path / "out" / "t.qcow2"
+    file.parent.mkdir()
+    slow = fake(switches, "qemu-img", f'case $1 in convert) touch {marker}; exec sleep 600 ;; esac\n'
+                                      f'exec {shutil.which("qemu-img")} "$@"')
+    for number in (signal.SIGINT, signal.SIGKILL):
+        running = lodge.begin("image", "export", "tiny", file, env=slow)
+        wait_until(marker.exists, what="the export is at work")
+        assert lodge("image", "export", "tiny", file, status=BUSY)
+        ended = lodge.end(running, number)
+        marker.unlink()
+        assert ended.status == (INTERRUPTED if number == signal.SIGINT else -number)
+        assert not file.exists() and bool(os.listdir(file.parent)) == (number == signal.SIGKILL)
+    lodge("image", "export", "tiny", file)
+    assert os.listdir(file.parent) == ["t.qcow2"]
