@@ -59,7 +59,7 @@ static gboolean export(const char *file, const char *format, gboolean compressed
 }
 
 static void
-test_write(void)
+test_written(void)
 {
     test_run("dd if=/dev/urandom of=data.raw bs=1M count=1 status=none; truncate -s 2M data.raw;"
              "mkdir out; mkdir out/.c.qcow2.export; touch out/.c.qcow2.export/left");
@@ -93,6 +93,6 @@ main(int argc, char **argv)
     test_begin(&argc, &argv);
     g_test_add_func("/image/export/ovf", test_ovf);
     g_test_add_func("/image/export/formats", test_formats);
-    g_test_add_func("/image/export/write", test_write);
+    g_test_add_func("/image/export/write", test_written);
     return test_finish();
 }
