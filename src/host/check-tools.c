@@ -67,6 +67,25 @@ lodge_check_dnsmasq(const LodgeExamined *examined, LodgeCheck *check)
 }
 
 void
+lodge_check_nat64(const LodgeExamined *examined, LodgeCheck *check)
+{
+    g_autofree char *tayga = lodge_system_program(examined->sysroot, "tayga");
+    g_autofree char *unbound = lodge_system_program(examined->sysroot, "unbound");
+    if (tayga != NULL && unbound != NULL) {
+        lodge_check_found(check, "%s, %s", without_sysroot(examined, tayga),
+                          without_sysroot(examined, unbound));
+        return;
+    }
+    lodge_check_found(check, "no program %s",
+                      tayga != NULL     ? "unbound"
+                      : unbound != NULL ? "tayga"
+                                        : "tayga, no program unbound");
+    lodge_check_gap(check, LODGE_CHECK_MISSING,
+                    "guests with IPv6 alone don't reach IPv4 (nat64=yes of a network)",
+                    lodge_distro_install(&examined->distro, LODGE_NEED_NAT64));
+}
+
+void
 lodge_check_swtpm(const LodgeExamined *examined, LodgeCheck *check)
 {
     check_program(examined, "swtpm", LODGE_NEED_SWTPM,

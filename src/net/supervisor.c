@@ -20,6 +20,7 @@
 
 #include "base/base.h"
 #include "net/net-private.h"
+#include "net/resolv-watch.h"
 #include "net/services.h"
 #include "net/watchdog.h"
 
@@ -270,6 +271,7 @@ run(const char *name, int *report_fd, GError **error)
     g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
     g_unix_signal_add(SIGTERM, on_terminate, loop);
     g_unix_signal_add(SIGINT, on_terminate, loop);
+    lodge_resolv_watch(store, network);
     Supervisor supervisor = {store, name, loop};
     return keep(&supervisor, services, report_fd, error);
 }

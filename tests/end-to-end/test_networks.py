@@ -1,5 +1,6 @@
 """Guests on networks, on hosts made of network namespaces."""
 
+import shutil
 import subprocess
 import sys
 
@@ -86,6 +87,38 @@ def test_the_default_network_gives_way_to_what_the_host_has(system):
     system.sh("ip addr add 10.77.0.9/24 dev eth0")
     lodge.make("web1")
     assert lodge.show("web1")["nics"][0]["address"].startswith("10.77.1.")
+
+
+@pytest.mark.skipif(not shutil.which("tayga") or not shutil.which("unbound"),
+                    reason="needs tayga and unbound")
+def test_a_resolver_follows_the_host_s(system):
+    lodge = system.lodge
+    etc = lodge.folder.parent / "etc"
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    system.sh(f"mount --bind {etc} /etc")
+    lodge("network", "create", "lan", "ip=6", "nat64=yes", "--start")
+    folder = lodge.run_folder / "networks/lan"
+    first = (folder / "unbound.process").read_text()
+    (etc / "new").write_text("nameserver 192.0.2.53\n")
+    system.sh("mv /etc/new /etc/resolv.conf")
+    wait_until(lambda: "forward-addr: 192.0.2.53\n" in (folder / "unbound.conf").read_text())
+    # Who is asked for what nobody knows asks that server, which does not answer.
+    listener = subprocess.Popen(
+        [*system.outside.prefix, sys.executable, "-c",
+         "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+         " s.bind(('', 53)); print(flush=True); print(s.recvfrom(999)[0])"],
+        stdout=subprocess.PIPE, text=True)
+    try:
+        listener.stdout.readline()
+        system.outside.sh("ip addr add 192.0.2.53/32 dev lo")
+        gateway = lodge("network", "show", "lan", "--json").json["prefix"].replace("::/64", "::1")
+        system.sh(f"dig +tries=8 +time=1 @{gateway} elsewhere.example", status=None)
+        assert "elsewhere" in listener.stdout.readline()
+    finally:
+        listener.kill()
+        listener.wait()
+    assert (folder / "unbound.process").read_text() == first, "it was told, not started again"
+    lodge("network", "delete", "lan", "--yes")
 
 
 # One guest answers for those who come from everywhere; the other only stands beside it.
