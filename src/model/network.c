@@ -86,9 +86,12 @@ static const LodgeKey network_keys[] = {
              "addresses, nor those for documentation, so one of the network's own is the "
              "default."},
     {"pxe-root", LODGE_TYPE_PATH, NETWORK(pxe_root),
-     .help = "A folder that is served by TFTP, for network boot."},
+     .help = "A folder that is served by TFTP, for network boot by IPv4. Everybody must be able to "
+             "read what is in it."},
     {"pxe-file", LODGE_TYPE_PATH, NETWORK(pxe_file),
-     .help = "The file in it that machines boot, like pxelinux.0."},
+     .help = "The file in it that machines boot, like `pxelinux.0` or a script of iPXE's."},
+    {"pxe-file-uefi", LODGE_TYPE_PATH, NETWORK(pxe_file_uefi),
+     .help = "What machines with UEFI boot instead, like `ipxe.efi`."},
     {"autostart", LODGE_TYPE_BOOL, NETWORK(autostart), "yes",
      .help = "Start it when the host starts, before guests."},
 };
@@ -399,6 +402,34 @@ check_nat64(const LodgeNetwork *network, GError **error)
 }
 
 static gboolean
+check_pxe(const LodgeNetwork *network, GError **error)
+{
+    gboolean has_file = network->pxe_file != NULL || network->pxe_file_uefi != NULL;
+    if (!has_file && network->pxe_root == NULL) {
+        return TRUE;
+    }
+    if (network->pxe_root == NULL || !has_file) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "network boot needs pxe-root= and pxe-file= or pxe-file-uefi=");
+    }
+    if (strchr(network->pxe_file != NULL ? network->pxe_file : "", ',') != NULL ||
+        strchr(network->pxe_file_uefi != NULL ? network->pxe_file_uefi : "", ',') != NULL) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "pxe-file=: DHCP can't name a file with a comma");
+    }
+    if (!g_path_is_absolute(network->pxe_root)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "pxe-root=%s must begin with /",
+                               network->pxe_root);
+    }
+    return (lodge_network_has_own_bridge(network) && network->host && network->dhcp &&
+            lodge_network_subnet(network, NULL)) ||
+           lodge_error_set(
+               error, LODGE_ERROR_INVALID,
+               "pxe-root= is for networks on which Lodge serves DHCP by IPv4: mode=nat, "
+               "or isolated with host=yes");
+}
+
+static gboolean
 check_whole(const LodgeNetwork *network, GError **error)
 {
     if (network->mode == LODGE_NETWORK_BRIDGED && network->bridge == NULL) {
@@ -431,11 +462,8 @@ check_whole(const LodgeNetwork *network, GError **error)
         return lodge_error_set(error, LODGE_ERROR_INVALID, "mtu: %u is less than the least, 576",
                                network->mtu);
     }
-    if (network->pxe_file != NULL && network->pxe_root == NULL) {
-        return lodge_error_set(error, LODGE_ERROR_INVALID, "pxe-file= without pxe-root=");
-    }
-    return check_prefixes(network, error) && check_range(network, error) &&
-           check_nat64(network, error);
+    return check_pxe(network, error) && check_prefixes(network, error) &&
+           check_range(network, error) && check_nat64(network, error);
 }
 
 static char *

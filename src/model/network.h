@@ -41,6 +41,7 @@ typedef struct {
     char *nat64_prefix;
     char *pxe_root;
     char *pxe_file;
+    char *pxe_file_uefi; /* NULL: pxe_file */
     gboolean autostart;
 } LodgeNetwork;
 

@@ -78,6 +78,31 @@ add_dns(GString *text, const LodgeNetwork *network, const LodgeDnsmasqFiles *fil
     }
 }
 
+/* Which file a machine boots depends on its firmware: UEFI of x86-64 says 7 or 9. */
+static void
+add_pxe(GString *text, const LodgeNetwork *network)
+{
+    if (network->pxe_root == NULL) {
+        return;
+    }
+    g_string_append_printf(text, "enable-tftp\ntftp-root=%s\n", network->pxe_root);
+    /* iPXE, as QEMU's cards have it, need not wait for a second server that names the file. */
+    g_string_append(text, "dhcp-match=set:ipxe,175\n"
+                          "dhcp-option=tag:ipxe,encap:175,176,1b\n");
+    if (network->pxe_file_uefi != NULL) {
+        g_string_append_printf(text,
+                               "dhcp-match=set:uefi,option:client-arch,7\n"
+                               "dhcp-match=set:uefi,option:client-arch,9\n"
+                               "dhcp-boot=tag:uefi,%s\n",
+                               network->pxe_file_uefi);
+    }
+    if (network->pxe_file != NULL) {
+        g_string_append_printf(text, "dhcp-boot=%s%s\n",
+                               network->pxe_file_uefi != NULL ? "tag:!uefi," : "",
+                               network->pxe_file);
+    }
+}
+
 char *
 lodge_dnsmasq_config(const LodgeNetwork *network, const LodgeDnsmasqFiles *files)
 {
@@ -93,12 +118,7 @@ lodge_dnsmasq_config(const LodgeNetwork *network, const LodgeDnsmasqFiles *files
     add_ranges(text, network);
     add_options(text, network);
     add_dns(text, network, files);
-    if (network->pxe_root != NULL) {
-        g_string_append_printf(text, "enable-tftp\ntftp-root=%s\n", network->pxe_root);
-        if (network->pxe_file != NULL) {
-            g_string_append_printf(text, "dhcp-boot=%s\n", network->pxe_file);
-        }
-    }
+    add_pxe(text, network);
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 

@@ -1,7 +1,11 @@
 """A host in network namespaces: what networks do there reaches nothing of this machine's."""
 
+import contextlib
+import ctypes
+import http.server
 import os
 import subprocess
+import threading
 
 from lodge import Lodge, wait_until
 
@@ -66,6 +70,30 @@ class Host:
 
     def sh(self, script, **options):
         return self.space.sh(script, **options)
+
+    @contextlib.contextmanager
+    def listening(self, port, handler):
+        """An HTTP server of this process that the host's namespace reaches at @port; what it was asked
+        for is in its list `asked`, if the handler puts it there."""
+        made = []
+
+        def run():
+            # A thread may be in a namespace of its own.
+            with open(f"/proc/{self.space.pid}/ns/net", encoding="ascii") as space:
+                assert ctypes.CDLL(None, use_errno=True).setns(space.fileno(), 0x40000000) == 0
+            made.append(http.server.ThreadingHTTPServer(("", port), handler))
+            made[0].asked = []
+            made[0].serve_forever(poll_interval=0.05)
+
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        wait_until(lambda: made and hasattr(made[0], "asked"), 20, "the HTTP server")
+        try:
+            yield made[0]
+        finally:
+            made[0].shutdown()
+            made[0].server_close()
+            thread.join()
 
     def state(self):
         """Links, addresses, routes, rules and settings, for comparing before and after."""

@@ -1,5 +1,6 @@
 """Guests on networks, on hosts made of network namespaces."""
 
+import http.server
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,38 @@ def test_a_resolver_follows_the_host_s(system):
         listener.wait()
     assert (folder / "unbound.process").read_text() == first, "it was told, not started again"
     lodge("network", "delete", "lan", "--yes")
+
+
+class Asked(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        self.send_response(404)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *words):
+        pass
+
+
+def test_a_guest_boots_from_the_network(host):
+    """The script that TFTP gives runs in the guest's boot ROM: it asks for a page that names who asks."""
+    lodge = host.lodge
+    root = lodge.folder / "tftp"
+    root.mkdir()
+    for name in "bios", "uefi":
+        (root / f"{name}.ipxe").write_text(
+            "#!ipxe\n:again\n"
+            f"imgfetch http://${{next-server}}:8069/{name}-${{platform}}-${{net0/mac:hexhyp}} ||\n"
+            "sleep 1\ngoto again\n")
+    lodge("network", "create", "lan", f"pxe-root={root}", "pxe-file=bios.ipxe",
+          "pxe-file-uefi=uefi.ipxe", "--start")
+    lodge.make("pxe1", "--network", "lan")
+    lodge("set", "pxe1", "boot=net", "kernel=", "initrd=")
+    mac = lodge.show("pxe1")["nics"][0]["mac"].replace(":", "-")
+    with host.listening(8069, Asked) as server:
+        lodge("start", "pxe1", "--no-wait")
+        wait_until(lambda: server.asked, what="the boot ROM's question")
+        assert server.asked[0] == f"/bios-pcbios-{mac}"
 
 
 # One guest answers for those who come from everywhere; the other only stands beside it.

@@ -103,6 +103,11 @@ test_refused(void)
         {"[network]\nip=6\nprefix=fd77::/64\nnat64=yes\n",
          "network lan: nat64=yes needs subnet=, of at least a /28: the IPv4 addresses that guests "
          "have on their way through the host"},
+        {"[network]\nsubnet=10.77.0.0/24\npxe-file=pxelinux.0\n",
+         "network lan: network boot needs pxe-root= and pxe-file= or pxe-file-uefi="},
+        {"[network]\nmode=bridged\nbridge=br0\npxe-root=/srv/tftp\npxe-file=pxelinux.0\n",
+         "network lan: pxe-root= is for networks on which Lodge serves DHCP by IPv4: mode=nat, or "
+         "isolated with host=yes"},
         {"[network]\nsubnet=10.77.0.0/24\nvlan=10\n",
          "network lan: vlan=10 is for mode=bridged, with uplink= or bridge="},
         {"[network]\nmode=bridged\nuplink=eth1\nvlan=10\nvlan-aware=yes\n",
