@@ -7,7 +7,8 @@
 #include "ops/ops.h"
 
 static char *option_os, *option_image, *option_disk, *option_cpus, *option_memory, *option_size;
-static char *option_user, *option_password_file, *option_user_data, *option_firmware;
+static char *option_user, *option_password_file, *option_user_data, *option_firmware,
+    *option_profile;
 static char *option_accel, *option_description, *option_timeout;
 static char **option_ssh_keys, **option_forwards, **option_networks;
 static gboolean option_no_start, option_no_wait, option_keep;
@@ -34,6 +35,8 @@ const GOptionEntry lodge_options_create[] = {
     {"user-data", 0, 0, G_OPTION_ARG_FILENAME, &option_user_data,
      "A cloud-init user-data file, for images that hold cloud-init", "FILE"},
     {"firmware", 0, 0, G_OPTION_ARG_STRING, &option_firmware, "bios or uefi", "WORD"},
+    {"profile", 0, 0, G_OPTION_ARG_STRING, &option_profile,
+     "What it can deal with: standard, legacy or windows", "WORD"},
     {"accel", 0, 0, G_OPTION_ARG_STRING, &option_accel, "auto, kvm or tcg", "WORD"},
     {"description", 0, 0, G_OPTION_ARG_STRING, &option_description, "Words of your own", "TEXT"},
     {"no-start", 0, 0, G_OPTION_ARG_NONE, &option_no_start, "Make it, but don't start it", NULL},
@@ -73,6 +76,7 @@ lodge_cmd_create(LodgeCli *cli, int argc, char **argv, GError **error)
         .memory = option_memory,
         .size = option_size,
         .firmware = option_firmware,
+        .profile = option_profile,
         .accel = option_accel,
         .user = option_user,
         .description = option_description,

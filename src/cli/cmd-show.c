@@ -93,7 +93,7 @@ print_machine(const LodgeCli *cli, const LodgeGuest *guest)
     g_autofree char *memory = lodge_size_human(guest->memory_bytes);
     g_autofree char *machine = g_strdup_printf(
         "%u CPU%s, %s, %s%s", guest->cpus, guest->cpus == 1 ? "" : "s", memory,
-        guest->firmware == LODGE_FIRMWARE_UEFI ? "UEFI" : "BIOS",
+        lodge_guest_is_uefi(guest) ? "UEFI" : "BIOS",
         guest->kernel != NULL ? " (kernel booted directly)" : "");
     if (guest->description != NULL) {
         print_fact(cli, "description", guest->description);

@@ -22,7 +22,8 @@ static const LodgeCommandRow rows[] = {
      "lodge create app --os ubuntu-24.04 --forward 8080:80 --user-data setup.yaml\n"
      "lodge create gate --os debian-12 --network default --network lab # two NICs\n"
      "lodge create old --disk /srv/old.qcow2 --firmware uefi --no-wait\n"
-     "lodge create xp --disk /srv/xp.qcow2 profile=legacy limits.cpu=100% --no-wait",
+     "lodge create win --disk win.qcow2 --profile windows --no-start # UEFI, secure boot, a TPM\n"
+     "lodge create xp --disk /srv/xp.qcow2 --profile legacy limits.cpu=100% --no-wait",
      lodge_options_create, 1, -1, LODGE_WORD_NONE, FALSE, lodge_cmd_create},
     {"list", GUESTS, "", "show all guests and what they do",
      "Reads files only: it answers at once, whatever any guest is doing.",

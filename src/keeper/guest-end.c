@@ -80,6 +80,7 @@ keeper_on_qemu_end(gint fd, GIOCondition condition, gpointer data)
     g_autofree char *killed_path = keeper_run_path(keeper, "killed");
     gboolean wanted = keeper->ended_by_request || g_file_test(killed_path, G_FILE_TEST_EXISTS);
     g_autofree char *reason = wanted ? NULL : crash_reason(keeper, was_child, status);
+    tpm_end(&keeper->tpm);
     keeper_tidy_up(keeper);
     keeper->qemu_pid = 0;
     keeper->agent = FALSE;

@@ -9,6 +9,7 @@
 #include "keeper/guest-run.h"
 #include "keeper/inside.h"
 #include "keeper/mend.h"
+#include "keeper/tpm.h"
 #include "keeper/watch.h"
 #include "qmp/qmp.h"
 
@@ -36,6 +37,7 @@ struct Keeper {
     guint reconnect_source;
     Watch *watch;
     Mend *mend;
+    Tpm tpm;
 
     LodgeState state;
     char *reason;

@@ -101,6 +101,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     keeper->report_fd = report_fd;
     keeper->port_reservation = -1;
     keeper->qemu_pid_fd = -1;
+    keeper->tpm = TPM_NONE;
     keeper->hangup_fd = take_hangups();
     keeper->keeper_lock = -1;
     g_autofree char *lock_path = keeper_run_path(keeper, "keeper.lock");
@@ -133,6 +134,7 @@ keeper_free(Keeper *keeper)
     }
     watch_free(keeper->watch);
     mend_free(keeper->mend);
+    lodge_fd_clear(&keeper->tpm.pid_fd);
     inside_free(keeper->inside);
     lodge_fd_clear(&keeper->report_fd);
     lodge_fd_clear(&keeper->qemu_pid_fd);

@@ -77,6 +77,7 @@ spawn(Keeper *keeper, const LodgeGuest *guest, const LodgePlan *plan, GError **e
         return FALSE;
     }
     keeper->is_child = TRUE;
+    lodge_fd_clear(&keeper->tpm.socket); /* QEMU's only: its end is swtpm's */
     limit(keeper, guest);
     if (!lodge_lock_write_pid(qemu_lock, keeper->qemu_pid, error)) {
         end_child(keeper);
@@ -189,7 +190,11 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     }
     g_autoptr(json_t) boot_order = boot_once_take(keeper->store, guest);
     lodge_fd_clear(&keeper->port_reservation);
-    g_autoptr(LodgePlan) plan = lodge_plan_make(keeper->store, guest, begin, error);
+    if (!tpm_begin(&keeper->tpm, keeper->store, guest, error)) {
+        return FALSE;
+    }
+    g_autoptr(LodgePlan)
+        plan = lodge_plan_make(keeper->store, guest, begin, keeper->tpm.socket, error);
     if (plan == NULL) {
         return FALSE;
     }
@@ -295,6 +300,7 @@ keeper_begin(Keeper *keeper, KeeperTask task, GError **error)
         if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_NOT_FOUND) && is_deleted(keeper)) {
             lodge_job_sweep(keeper->store);
         } else if (!adopts) {
+            tpm_end(&keeper->tpm);
             keeper_tidy_up(keeper);
             keeper_enter(keeper, LODGE_STATE_STOPPED, "start-failed", problem->message);
         }

@@ -6,12 +6,12 @@
 
 #include "base/base.h"
 #include "host/check.h"
-#include "host/firmware.h"
 #include "host/host.h"
 #include "keeper/nics.h"
 #include "keeper/ports.h"
 #include "qemu/disks.h"
 #include "qemu/qcow2.h"
+#include "qemu/variables.h"
 
 enum { SSH_PORT = 22 };
 
@@ -157,7 +157,8 @@ existing(const char *folder, const char *name)
 }
 
 LodgePlan *
-lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin begin, GError **error)
+lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
+                GError **error)
 {
     g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
     plan->port_reservation = -1;
@@ -183,12 +184,10 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin beg
         return NULL;
     }
     g_autoptr(LodgeFirmware) firmware = NULL;
-    if (guest->firmware == LODGE_FIRMWARE_UEFI) {
-        firmware = lodge_firmware_find("", FALSE);
-        if (firmware == NULL) {
-            lodge_error_set(
-                error, LODGE_ERROR_UNSUPPORTED,
-                "no UEFI firmware (OVMF) is installed (`lodge check` names the package)");
+    g_autofree char *firmware_vars = absolute(folder, guest->variables);
+    if (lodge_guest_is_uefi(guest)) {
+        firmware = lodge_firmware_for(guest, error);
+        if (firmware == NULL || !lodge_variables_make(guest, firmware_vars, error)) {
             return NULL;
         }
     }
@@ -198,7 +197,6 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin beg
         return NULL;
     }
     lodge_plan_find_host(store, guest, &plan->ssh_host, &plan->ssh_port);
-    g_autofree char *firmware_vars = absolute(folder, guest->variables);
     g_autofree char *seed_text = existing(folder, "seed.txt");
     g_autofree char *seed_disk = existing(folder, "seed.iso");
     LodgeMachine machine = {
@@ -212,6 +210,7 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin beg
         .seed_text = guest->provision == LODGE_PROVISION_LODGE ? seed_text : NULL,
         .seed_disk = guest->provision == LODGE_PROVISION_NOCLOUD ? seed_disk : NULL,
         .taps = plan->taps,
+        .tpm_fd = tpm_fd,
         .chains = chains,
         .begin = begin,
     };

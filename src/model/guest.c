@@ -25,9 +25,9 @@ static const LodgeKey guest_keys[] = {
     {"profile", LODGE_TYPE_CHOICE, GUEST(profile), "standard", "standard|legacy|windows",
      .help = "What the guest can deal with. `legacy`: IDE, an e1000 NIC, a Cirrus VGA, a clock in "
              "local time, "
-             "for systems without virtio drivers; `windows`: SATA, e1000e, Hyper-V's interfaces, a "
-             "clock in "
-             "local time. Each is a default that the key in question overrides."},
+             "for systems without virtio drivers; `windows`: UEFI with secure boot, a TPM, SATA, "
+             "e1000e, Hyper-V's interfaces, a clock in local time. Each is a default that the key "
+             "in question overrides."},
     {"machine", LODGE_TYPE_CHOICE, GUEST(machine), "auto", "auto|q35|pc|microvm",
      .help = "The mainboard. `auto`: q35, or pc for profile=legacy. `microvm` has no video and "
              "needs kernel=."},
@@ -50,8 +50,16 @@ static const LodgeKey guest_keys[] = {
      .help = "How much balloon=auto leaves it at least. 0: a quarter of its memory."},
     {"huge-pages", LODGE_TYPE_BOOL, GUEST(huge_pages), "no",
      .help = "Take its memory from the host's reserved 2 MiB pages."},
-    {"firmware", LODGE_TYPE_CHOICE, GUEST(firmware), "bios", "bios|uefi",
-     .help = "What starts the machine: SeaBIOS, or OVMF with variables of its own."},
+    {"firmware", LODGE_TYPE_CHOICE, GUEST(firmware), "auto", "auto|bios|uefi",
+     .help =
+         "What starts the machine: SeaBIOS, or OVMF with variables of its own. `auto`: bios, or "
+         "uefi for profile=windows."},
+    {"secure-boot", LODGE_TYPE_CHOICE, GUEST(secure_boot), "auto", "auto|yes|no",
+     .help = "Whether the UEFI starts signed systems only, by Microsoft's keys, which are put into "
+             "its variables when they are made. `auto`: for profile=windows."},
+    {"tpm", LODGE_TYPE_CHOICE, GUEST(tpm), "auto", "auto|yes|no",
+     .help = "A TPM 2.0, emulated by swtpm, whose state is the folder tpm beside the definition. "
+             "`auto`: for profile=windows. Guests with one can't have snapshots."},
     {"accel", LODGE_TYPE_CHOICE, GUEST(accel), "auto", "auto|kvm|tcg",
      .help =
          "How its code runs. `auto` takes KVM only where `lodge check` saw it work in hardware."},
@@ -271,6 +279,32 @@ lodge_guest_memory_floor(const LodgeGuest *guest)
     return guest->memory_min_bytes != 0 ? guest->memory_min_bytes : guest->memory_bytes / 4;
 }
 
+gboolean
+lodge_guest_is_uefi(const LodgeGuest *guest)
+{
+    return guest->firmware == LODGE_FIRMWARE_UEFI ||
+           (guest->firmware == LODGE_FIRMWARE_AUTO && guest->profile == LODGE_PROFILE_WINDOWS);
+}
+
+static gboolean
+is_wanted(const LodgeGuest *guest, int maybe)
+{
+    return maybe == LODGE_MAYBE_YES ||
+           (maybe == LODGE_MAYBE_AUTO && guest->profile == LODGE_PROFILE_WINDOWS);
+}
+
+gboolean
+lodge_guest_secure_boot(const LodgeGuest *guest)
+{
+    return lodge_guest_is_uefi(guest) && is_wanted(guest, guest->secure_boot);
+}
+
+gboolean
+lodge_guest_has_tpm(const LodgeGuest *guest)
+{
+    return is_wanted(guest, guest->tpm);
+}
+
 static gboolean
 check_limits(const LodgeGuest *guest, GError **error)
 {
@@ -365,6 +399,14 @@ check_whole(const LodgeGuest *guest, GError **error)
     if (guest->machine == LODGE_MACHINE_MICROVM && guest->kernel == NULL) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "guest %s: machine=microvm needs kernel=", guest->name);
+    }
+    if (guest->secure_boot == LODGE_MAYBE_YES && !lodge_guest_is_uefi(guest)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "guest %s: secure-boot=yes needs firmware=uefi", guest->name);
+    }
+    if (guest->tpm == LODGE_MAYBE_YES && guest->machine == LODGE_MACHINE_MICROVM) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "guest %s: machine=microvm has no TPM",
+                               guest->name);
     }
     if (guest->initrd != NULL && guest->kernel == NULL) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,

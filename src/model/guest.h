@@ -7,7 +7,8 @@
 
 /* In the order of the words in the key table of guest.c. */
 typedef enum { LODGE_ACCEL_AUTO, LODGE_ACCEL_KVM, LODGE_ACCEL_TCG } LodgeAccel;
-typedef enum { LODGE_FIRMWARE_BIOS, LODGE_FIRMWARE_UEFI } LodgeFirmwareKind;
+typedef enum { LODGE_FIRMWARE_AUTO, LODGE_FIRMWARE_BIOS, LODGE_FIRMWARE_UEFI } LodgeFirmwareKind;
+typedef enum { LODGE_MAYBE_AUTO, LODGE_MAYBE_YES, LODGE_MAYBE_NO } LodgeMaybe;
 typedef enum { LODGE_CRASH_RESTART, LODGE_CRASH_STOP, LODGE_CRASH_PAUSE } LodgeOnCrash;
 typedef enum { LODGE_FORMAT_QCOW2, LODGE_FORMAT_RAW } LodgeDiskFormat;
 typedef enum {
@@ -130,8 +131,10 @@ typedef struct {
     guint64 memory_min_bytes; /* 0: a quarter of memory_bytes */
     int balloon;              /* LodgeBalloon */
     gboolean huge_pages;
-    int firmware; /* LodgeFirmwareKind */
-    int accel;    /* LodgeAccel */
+    int firmware;    /* LodgeFirmwareKind; lodge_guest_is_uefi() */
+    int secure_boot; /* LodgeMaybe; lodge_guest_secure_boot() */
+    int tpm;         /* LodgeMaybe; lodge_guest_has_tpm() */
+    int accel;       /* LodgeAccel */
     char *cpu;
     gboolean nested;
     int clock; /* LodgeClock */
@@ -166,6 +169,11 @@ const LodgeSection *lodge_guest_sections(void);
 LodgeGuest *lodge_guest_parse(const char *name, const char *text, gsize length, GError **error);
 
 void lodge_guest_free(LodgeGuest *guest);
+
+/* What `auto` comes to for firmware=, secure-boot= and tpm=, by the profile. */
+gboolean lodge_guest_is_uefi(const LodgeGuest *guest);
+gboolean lodge_guest_secure_boot(const LodgeGuest *guest);
+gboolean lodge_guest_has_tpm(const LodgeGuest *guest);
 
 /* What QEMU needs besides the guest's memory, at least: no memory limit may be less. */
 #define LODGE_QEMU_OVERHEAD_BYTES (G_GUINT64_CONSTANT(64) << 20)

@@ -7,12 +7,12 @@
 #include <unistd.h>
 
 #include "base/base.h"
-#include "host/firmware.h"
 #include "image/image.h"
 #include "net/define.h"
 #include "ops/assign.h"
 #include "ops/password.h"
 #include "qemu/img.h"
+#include "qemu/variables.h"
 #include "qemu/qcow2.h"
 
 enum {
@@ -37,6 +37,7 @@ list_settings(const LodgeCreate *what, Setting *settings)
         {"--cpus", "guest", "cpus", what->cpus},
         {"--memory", "guest", "memory", what->memory},
         {"--firmware", "guest", "firmware", what->firmware},
+        {"--profile", "guest", "profile", what->profile},
         {"--accel", "guest", "accel", what->accel},
         {"--user", "guest", "user", what->user},
         {"--description", "guest", "description", what->description},
@@ -330,27 +331,6 @@ render(const Definition *definition, const LodgeImage *image, GError **error)
                : NULL;
 }
 
-/* A copy in qcow2, which snapshots need, of the variables that OVMF comes with. */
-static gboolean
-write_firmware(const LodgeGuest *guest, const char *folder, GError **error)
-{
-    if (guest->firmware != LODGE_FIRMWARE_UEFI) {
-        return TRUE;
-    }
-    g_autoptr(LodgeFirmware) firmware = lodge_firmware_find("", FALSE);
-    if (firmware == NULL) {
-        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                               "no UEFI firmware (OVMF) is installed (`lodge check` names the "
-                               "package)");
-    }
-    g_autofree char *path = g_build_filename(folder, "nvram.qcow2", NULL);
-    const LodgeImgConversion conversion = {.source = firmware->vars,
-                                           .source_format = firmware->vars_format,
-                                           .target = path,
-                                           .trusted = TRUE};
-    return lodge_img_convert(&conversion, NULL, error);
-}
-
 static gboolean
 write_seed(const Definition *definition, const LodgeGuest *guest, const LodgeImage *image,
            const char *folder, GError **error)
@@ -413,9 +393,10 @@ definition_write(const Definition *definition, const char *folder, GError **erro
     g_autofree char *text = render(definition, image, error);
     g_autoptr(LodgeGuest)
         guest = text != NULL ? lodge_guest_parse(what->name, text, strlen(text), error) : NULL;
+    g_autofree char *variables = g_build_filename(folder, "nvram.qcow2", NULL);
     return guest != NULL &&
            lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error) &&
-           write_firmware(guest, folder, error) &&
+           lodge_variables_make(guest, variables, error) &&
            write_seed(definition, guest, image, folder, error);
 }
 

@@ -16,6 +16,7 @@ typedef struct {
     const char *image; /* an image that is here */
     const char *disk;  /* a disk file of the user's own, used where it is */
     const char *cpus, *memory, *size, *firmware, *accel, *user, *description;
+    const char *profile;
     const char *const *assignments; /* "KEY=VALUE", as lodge_set() takes them; NULL: none */
     const char *const *forwards;
     const char *const *networks; /* a NIC each; NULL: what lodge_network_default() says */

@@ -79,12 +79,15 @@ static gboolean
 keep_variables(const Creation *creation, GError **error)
 {
     const LodgeGuest *guest = creation->session->guest;
-    if (guest->firmware != LODGE_FIRMWARE_UEFI) {
+    if (!lodge_guest_is_uefi(guest)) {
         return TRUE;
     }
     g_autofree char *to = staging_path(creation, SNAPSHOT_VARIABLES);
     g_autofree char *from = lodge_store_guest_path(creation->session->store, guest->name,
                                                    guest->variables);
+    if (!g_file_test(from, G_FILE_TEST_EXISTS)) {
+        return TRUE; /* it has not been started since it has UEFI */
+    }
     creation->snapshot->variables = g_strdup(SNAPSHOT_VARIABLES);
     return snapshot_copy_file(from, to, error);
 }
@@ -247,6 +250,11 @@ check_wish(const Session *session, const char *name, GError **error)
     }
     if (g_file_test(path, G_FILE_TEST_EXISTS)) {
         return lodge_error_set(error, LODGE_ERROR_EXISTS, "it has a snapshot %s already", name);
+    }
+    if (lodge_guest_has_tpm(session->guest)) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "it has a TPM, whose state a snapshot does not keep, and which must "
+                               "not go back without its disks (tpm=no does without one)");
     }
     /* Written at most: all of its memory. */
     guint64 needed = session->state->has_qemu ? session->guest->memory_bytes : 0;

@@ -17,6 +17,9 @@ void lodge_command_option(LodgeCommand *command, const char *option, const char 
 /* Pass a file or socket: returns the descriptor's number in QEMU. */
 int lodge_command_pass(LodgeCommand *command, LodgePassKind kind, const char *path);
 
+/* Pass what is open already; @name says what it is. The descriptor stays the caller's. */
+int lodge_command_pass_open(LodgeCommand *command, const char *name, int open_fd);
+
 /* The same, by way of a descriptor set: returns "/dev/fdset/N", for QEMU's own open(). Free it. */
 char *lodge_command_pass_set(LodgeCommand *command, LodgePassKind kind, const char *path);
 

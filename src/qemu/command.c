@@ -74,6 +74,15 @@ lodge_command_pass(LodgeCommand *command, LodgePassKind kind, const char *path)
     return pass->fd;
 }
 
+int
+lodge_command_pass_open(LodgeCommand *command, const char *name, int open_fd)
+{
+    int fd = lodge_command_pass(command, LODGE_PASS_OPEN, name);
+    LodgePass *pass = command->passed->pdata[command->passed->len - 1];
+    pass->open_fd = open_fd;
+    return fd;
+}
+
 char *
 lodge_command_pass_set(LodgeCommand *command, LodgePassKind kind, const char *path)
 {
@@ -166,6 +175,22 @@ panic_action(const LodgeGuest *guest)
         return "pause";
     }
     return "pause";
+}
+
+LodgeCommand *
+lodge_swtpm_command(const char *program, int folder_fd, int socket_fd)
+{
+    LodgeCommand *command = lodge_command_new();
+    lodge_command_add(command, program);
+    int folder = lodge_command_pass_open(command, "tpm state", folder_fd);
+    int socket = lodge_command_pass_open(command, "tpm", socket_fd);
+    lodge_command_add(command, "socket");
+    lodge_command_add(command, "--tpm2");
+    lodge_command_add(command, "--terminate");
+    lodge_command_option(command, "--tpmstate", "dir=/proc/self/fd/%d,mode=0600", folder);
+    lodge_command_option(command, "--ctrl", "type=unixio,clientfd=%d", socket);
+    g_ptr_array_add(command->argv, NULL);
+    return command;
 }
 
 LodgeCommand *

@@ -13,14 +13,14 @@ typedef enum {
     LODGE_PASS_COPY,   /* a private copy of the file in memory, which the unprivileged QEMU may open
                         */
     LODGE_PASS_LISTEN, /* a listening Unix socket made at the path */
-    LODGE_PASS_TAP,    /* a tap that is open already, of the name in `path` */
+    LODGE_PASS_OPEN,   /* open already: a tap, or another program's socket, called `path` */
 } LodgePassKind;
 
 typedef struct {
     int fd; /* the number it has in QEMU */
     LodgePassKind kind;
     char *path;
-    int open_fd; /* LODGE_PASS_TAP: borrowed; else -1 */
+    int open_fd; /* LODGE_PASS_OPEN: borrowed; else -1 */
 } LodgePass;
 
 typedef enum {
@@ -55,6 +55,7 @@ typedef struct {
     const char *seed_text;     /* provision=lodge: the file for fw_cfg; NULL none */
     const char *seed_disk;     /* provision=nocloud: the ISO; NULL none */
     const LodgeTap *taps;      /* for each NIC; link NULL: user-mode. NULL: all are */
+    int tpm_fd;                /* the socket to swtpm, if the guest has a TPM */
     GPtrArray *chains;         /* for each disk of the guest, a GPtrArray of LodgeLayer * */
     LodgeBegin begin;          /* what QEMU does when it has started */
 } LodgeMachine;
@@ -63,6 +64,10 @@ typedef struct {
  */
 LodgeCommand *lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine,
                                  GError **error);
+
+/* The command line of swtpm: it speaks by the socket @socket_fd, keeps its state in the folder that
+ * @folder_fd is (both borrowed), and ends when the socket is closed. Pure. */
+LodgeCommand *lodge_swtpm_command(const char *program, int folder_fd, int socket_fd);
 
 /* What machine=auto comes to. */
 LodgeMachineType lodge_machine_type(const LodgeGuest *guest);

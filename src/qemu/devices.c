@@ -216,9 +216,7 @@ add_netdev(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *m
     const LodgeNic *nic = guest->nics->pdata[i];
     const LodgeTap *tap = machine->taps != NULL ? &machine->taps[i] : NULL;
     if (tap != NULL && tap->link != NULL) {
-        int fd = lodge_command_pass(command, LODGE_PASS_TAP, tap->link);
-        LodgePass *pass = command->passed->pdata[command->passed->len - 1];
-        pass->open_fd = tap->fd;
+        int fd = lodge_command_pass_open(command, tap->link, tap->fd);
         lodge_command_option(command, "-netdev", "tap,id=n%u,fd=%d", i, fd);
         return TRUE;
     }

@@ -55,6 +55,9 @@ needs_sata(const LodgeGuest *guest)
 static const char *
 board(const LodgeGuest *guest)
 {
+    if (lodge_guest_secure_boot(guest)) {
+        return "q35,vmport=off,smm=on";
+    }
     switch (lodge_machine_type(guest)) {
     case LODGE_MACHINE_AUTO:
     case LODGE_MACHINE_Q35:
@@ -152,11 +155,22 @@ add_watchdog(LodgeCommand *command, const LodgeGuest *guest)
     lodge_command_option(command, "-action", "watchdog=%s", guest->watchdog_action);
 }
 
+/* What older systems and BIOS know is the interface by memory and interrupt, TIS. */
+static void
+add_tpm(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *machine)
+{
+    int fd = lodge_command_pass_open(command, "tpm", machine->tpm_fd);
+    lodge_command_option(command, "-chardev", "socket,id=tpm,fd=%d", fd);
+    lodge_command_option(command, "-tpmdev", "emulator,id=tpm0,chardev=tpm");
+    lodge_command_option(command, "-device", "%s,tpmdev=tpm0",
+                         lodge_guest_is_uefi(guest) ? "tpm-crb" : "tpm-tis");
+}
+
 gboolean
 lodge_command_add_machine(LodgeCommand *command, const LodgeGuest *guest,
                           const LodgeMachine *machine, GError **error)
 {
-    gboolean is_uefi = guest->firmware == LODGE_FIRMWARE_UEFI;
+    gboolean is_uefi = lodge_guest_is_uefi(guest);
     if (is_uefi && lodge_machine_type(guest) != LODGE_MACHINE_Q35) {
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
                                "guest %s: firmware=uefi needs machine=q35", guest->name);
@@ -169,10 +183,18 @@ lodge_command_add_machine(LodgeCommand *command, const LodgeGuest *guest,
     lodge_command_option(command, "-machine", "%s%s,memory-backend=ram%s", board(guest),
                          drops_sata ? ",sata=off" : "",
                          is_uefi ? ",pflash0=firmware-code,pflash1=firmware-vars" : "");
+    if (lodge_guest_secure_boot(guest)) {
+        /* Only system management mode may write the variables, and no S3 resume goes around it. */
+        lodge_command_option(command, "-global", "driver=cfi.pflash01,property=secure,value=on");
+        lodge_command_option(command, "-global", "ICH9-LPC.disable_s3=1");
+    }
     lodge_command_option(command, "-accel", "%s", machine->kvm ? "kvm" : "tcg,thread=multi");
     add_cpu(command, guest, machine);
     add_memory(command, guest);
     add_clock(command, guest, machine);
     add_watchdog(command, guest);
+    if (lodge_guest_has_tpm(guest)) {
+        add_tpm(command, guest, machine);
+    }
     return TRUE;
 }

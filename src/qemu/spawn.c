@@ -67,7 +67,7 @@ open_passed(const LodgePass *pass, GError **error)
         return open_copy(pass->path, error);
     case LODGE_PASS_LISTEN:
         return lodge_unix_listen(pass->path, 0600, error);
-    case LODGE_PASS_TAP:
+    case LODGE_PASS_OPEN:
         fd = fcntl(pass->open_fd, F_DUPFD_CLOEXEC, 0);
         break;
     }
@@ -152,7 +152,7 @@ open_all(const LodgeCommand *command, const LodgeSpawn *spawn, GArray *targets, 
         const LodgePass *pass = command->passed->pdata[i];
         above = MAX(above, pass->fd);
     }
-    for (guint i = 0; i <= command->passed->len; i++) {
+    for (guint i = 0; i < command->passed->len + (spawn->lock_fd >= 0 ? 1 : 0); i++) {
         const LodgePass *pass = i < command->passed->len ? command->passed->pdata[i] : NULL;
         lodge_autofd fd = pass != NULL ? open_passed(pass, error) : dup(spawn->lock_fd);
         int target = pass != NULL ? pass->fd : LOCK_FD;

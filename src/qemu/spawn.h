@@ -8,9 +8,9 @@
 
 typedef struct {
     const char *log_path; /* where its standard output and error go, appended */
-    int lock_fd;          /* inherited: it holds the guest's qemu.lock as long as QEMU lives */
-    gboolean drop;        /* we are root: run it as a user of its own */
-    uid_t uid;            /* that user, and group */
+    int lock_fd;   /* inherited: it holds the guest's qemu.lock as long as QEMU lives; -1: none */
+    gboolean drop; /* we are root: run it as a user of its own */
+    uid_t uid;     /* that user, and group */
     guint64 locked_bytes; /* how much memory it may lock; 0: as little as we */
 } LodgeSpawn;
 

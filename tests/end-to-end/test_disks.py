@@ -16,6 +16,8 @@ from pathlib import Path
 
 import pytest
 
+from lodge import describe, processes_with
+
 TOP = Path(__file__).resolve().parents[2]
 PROGRAM = TOP / "build" / "lodge"
 PATIENCE_S = 120
@@ -360,6 +362,30 @@ def test_pci_rules(store, tiny, pci_host):
     assert store.guest(tiny, "guest.conf").read_text() == before
     assert not (store.folder / "run/guests" / tiny / "pci").exists()
     store("delete", "p1", "--yes")
+
+
+@pytest.mark.skipif(shutil.which("swtpm") is None or not Path("/usr/share/OVMF").exists(),
+                    reason="swtpm or OVMF is not installed")
+def test_windows_profile(store, tmp_path):
+    """Secure boot, and a TPM that keeps its state from one start to the next, and goes with the guest."""
+    tmp_path.chmod(0o755)
+    boot_disk(tmp_path / "disk.img", "x")
+    store("create", "w1", "--disk", tmp_path / "disk.img", "--profile", "windows", "--no-start")
+    state = Path(store.guest("w1", "tpm/tpm2-00.permall"))
+    store("start", "w1", "--no-wait")
+    [tpm] = store.qmp("w1", "query-tpm")
+    assert tpm["model"] == "tpm-crb"
+    assert store.qmp("w1", "qom-get", path="/machine", property="smm") == "on"
+    wait_for(state.exists, "the TPM's state")
+    inode = store.guest("w1", "tpm").stat().st_ino
+    assert "TPM" in store("snapshot", "create", "w1", "s", status=6)
+    assert "swtpm" in describe(processes_with(f"={store.folder}"))
+    store("kill", "w1")
+    assert "swtpm" not in describe(processes_with(f"={store.folder}"))
+    store("start", "w1", "--no-wait")
+    assert store.qmp("w1", "query-tpm") and store.guest("w1", "tpm").stat().st_ino == inode
+    store("delete", "w1", "--yes", "--force")
+    assert not state.exists()
 
 
 def test_usb_stick(store, tiny, tmp_path):

@@ -35,7 +35,7 @@ chain_of(const LodgeDisk *disk, const char *backing)
 static char *
 render(const LodgeCommand *command)
 {
-    static const char *const kinds[] = {"read", "write", "append", "copy", "listen"};
+    static const char *const kinds[] = {"read", "write", "append", "copy", "listen", "open"};
     g_autoptr(GString) text = g_string_new(NULL);
     for (guint i = 0; i + 1 < command->argv->len; i++) {
         const char *argument = command->argv->pdata[i];
