@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "base/lock.h"
+#include "base/number-list.h"
 #include "base/pci-address.h"
 #include "base/process.h"
 #include "base/progress.h"

@@ -75,6 +75,13 @@ LodgeCheckReport *lodge_check_examine(const LodgeCheckOptions *options,
  * there are none, EPERM for who isn't root. */
 int lodge_nftables_ask(void);
 
+/* Which file it is: path, time and size in a line. Free with g_free; NULL if there is none. */
+char *lodge_qemu_identity(const char *path);
+
+/* Does the QEMU @program do asynchronous input and output by io_uring on this host? Remembered in
+ * @cache_folder; else it is tried, which takes a tenth of a second, or, without @may_try, FALSE. */
+gboolean lodge_qemu_does_io_uring(const char *program, const char *cache_folder, gboolean may_try);
+
 /* The version of the QEMU at @path, "7.2.22", from qemu.json in @cache_folder (may be NULL) if the
  * file is the same as then; else the program is run. Free with g_free; NULL if it says none. */
 char *lodge_qemu_version(const char *path, const char *cache_folder);

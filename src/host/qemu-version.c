@@ -31,15 +31,23 @@ lodge_qemu_is_new_enough(const char *version)
 }
 
 char *
-lodge_qemu_version(const char *path, const char *cache_folder)
+lodge_qemu_identity(const char *path)
 {
     struct stat info;
-    if (stat(path, &info) < 0) {
+    return stat(path, &info) == 0
+               ? g_strdup_printf("%s %" G_GINT64_FORMAT ".%09ld %" G_GINT64_FORMAT, path,
+                                 (gint64)info.st_mtim.tv_sec, info.st_mtim.tv_nsec,
+                                 (gint64)info.st_size)
+               : NULL;
+}
+
+char *
+lodge_qemu_version(const char *path, const char *cache_folder)
+{
+    g_autofree char *key = lodge_qemu_identity(path);
+    if (key == NULL) {
         return NULL;
     }
-    g_autofree char *key = g_strdup_printf("%s %" G_GINT64_FORMAT ".%09ld %" G_GINT64_FORMAT, path,
-                                           (gint64)info.st_mtim.tv_sec, info.st_mtim.tv_nsec,
-                                           (gint64)info.st_size);
     g_autofree char *file = cache_folder != NULL
                                 ? g_build_filename(cache_folder, "qemu-version.json", NULL)
                                 : NULL;

@@ -12,6 +12,7 @@
 #include "keeper/boot-once.h"
 #include "keeper/group.h"
 #include "keeper/pcis.h"
+#include "keeper/pin.h"
 #include "keeper/plan.h"
 #include "keeper/usb-plug.h"
 #include "qemu/spawn.h"
@@ -175,6 +176,21 @@ begin_of(KeeperTask task)
     return LODGE_BEGIN_RUNNING;
 }
 
+/* Like limits: what can't hold keeps no guest from running. */
+static void
+on_cpus(LodgeQmp *qmp, const json_t *result, const GError *problem, gpointer data)
+{
+    (void)qmp;
+    Keeper *keeper = data;
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(keeper->store, keeper->name, NULL);
+    if (problem != NULL || (guest != NULL && !lodge_pin_apply(guest, result, &error))) {
+        lodge_event_append(
+            keeper->store, keeper->name, "not-pinned",
+            json_pack("{s:s}", "reason", problem != NULL ? problem->message : error->message));
+    }
+}
+
 static gboolean
 start(Keeper *keeper, LodgeBegin begin, GError **error)
 {
@@ -216,6 +232,9 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     boot_once_restore(keeper->qmp, g_steal_pointer(&boot_order));
     if (!keeper->incoming) {
         usb_plug_all(keeper->qmp, keeper->store, guest);
+    }
+    if (guest->pin != NULL) {
+        lodge_qmp_send(keeper->qmp, "query-cpus-fast", NULL, -1, on_cpus, keeper, NULL);
     }
     record_definition(keeper);
     inside_begin(keeper->inside, NULL);

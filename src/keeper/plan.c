@@ -8,6 +8,7 @@
 #include "host/check.h"
 #include "host/host.h"
 #include "keeper/nics.h"
+#include "keeper/pin.h"
 #include "keeper/ports.h"
 #include "qemu/disks.h"
 #include "qemu/qcow2.h"
@@ -157,7 +158,7 @@ existing(const char *folder, const char *name)
 }
 
 LodgePlan *
-lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
+lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
                 GError **error)
 {
     g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
@@ -178,8 +179,10 @@ lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin beg
                         program, version, LODGE_QEMU_LEAST);
         return NULL;
     }
+    lodge_disks_choose_aio(guest, lodge_qemu_does_io_uring(program, store->run, TRUE));
     g_autoptr(GPtrArray) chains = chains_of(store, guest, folder, error);
-    if (chains == NULL || !choose_accel(store, guest, &plan->kvm, error) ||
+    if (chains == NULL || !lodge_pin_check(guest, error) ||
+        !choose_accel(store, guest, &plan->kvm, error) ||
         !choose_ports(plan, guest, folder, error)) {
         return NULL;
     }

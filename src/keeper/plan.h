@@ -18,10 +18,10 @@ typedef struct {
 } LodgePlan;
 
 /* Decide on acceleration and ports, walk the disks' chains, find the firmware, and build the
- * command; make the UEFI's variables if there are none. @tpm_fd: the socket to swtpm. Errors name
- * what is missing or in the way. */
-LodgePlan *lodge_plan_make(const LodgeStore *store, const LodgeGuest *guest, LodgeBegin begin,
-                           int tpm_fd, GError **error);
+ * command; make the UEFI's variables if there are none. aio=auto of @guest's disks is settled.
+ * @tpm_fd: the socket to swtpm. Errors name what is missing or in the way. */
+LodgePlan *lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
+                           GError **error);
 /* Where SSH gets into a guest whose first NIC is not on the user-mode network, replacing @host and
  * @port. FALSE: it is, and its port stays. */
 gboolean lodge_plan_find_host(const LodgeStore *store, const LodgeGuest *guest, char **host,

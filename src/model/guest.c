@@ -50,6 +50,16 @@ static const LodgeKey guest_keys[] = {
      .help = "How much balloon=auto leaves it at least. 0: a quarter of its memory."},
     {"huge-pages", LODGE_TYPE_BOOL, GUEST(huge_pages), "no",
      .help = "Take its memory from the host's reserved 2 MiB pages."},
+    {"pin", LODGE_TYPE_TEXT, GUEST(pin),
+     .help =
+         "Host CPUs that its virtual CPUs stay on, like `2-5` or `2,3,6,7`: the first one on the "
+         "first, and so on, beginning anew where there are fewer. None: wherever there is room."},
+    {"numa", LODGE_TYPE_TEXT, GUEST(numa),
+     .help = "Host memory nodes that its memory comes from, like `0` or `0-1`. None: wherever."},
+    {"numa-policy", LODGE_TYPE_CHOICE, GUEST(numa_policy), "bind", "bind|preferred|interleave",
+     .help =
+         "How: `bind` takes it from nowhere else, `preferred` from elsewhere when they are full, "
+         "`interleave` from all in turn."},
     {"firmware", LODGE_TYPE_CHOICE, GUEST(firmware), "auto", "auto|bios|uefi",
      .help =
          "What starts the machine: SeaBIOS, or OVMF with variables of its own. `auto`: bios, or "
@@ -115,9 +125,14 @@ static const LodgeKey disk_keys[] = {
     {"bus", LODGE_TYPE_CHOICE, DISK(bus), "auto", "auto|virtio|scsi|sata|ide|usb",
      .help = "What it is attached to. `auto`: virtio, or ide or sata by the profile."},
     {"cache", LODGE_TYPE_CHOICE, DISK(cache), "writeback", "writeback|none|writethrough|unsafe",
-     .help = "How the host caches it. `none` passes its page cache by; `unsafe` ignores flushes."},
-    {"aio", LODGE_TYPE_CHOICE, DISK(aio), "threads", "threads|native|io_uring",
-     .help = "How QEMU does its input and output. `native` needs cache=none."},
+     .help =
+         "How the host caches it. `writeback` is as safe as a disk with a cache of its own: what "
+         "the guest flushes is on the disk; guests of one image share what is read. `none` "
+         "passes the page cache by, for guests that cache well and hosts short of memory; "
+         "`unsafe` ignores flushes."},
+    {"aio", LODGE_TYPE_CHOICE, DISK(aio), "auto", "auto|threads|native|io_uring",
+     .help = "How QEMU does its input and output. `auto`: io_uring where this kernel and QEMU were "
+             "seen to do it, else native with cache=none, which it needs, and threads without."},
     {"discard", LODGE_TYPE_BOOL, DISK(discard), "yes",
      .help = "Give back to the host what the guest discards."},
     {"iothread", LODGE_TYPE_BOOL, DISK(iothread), "no",
@@ -364,6 +379,29 @@ check_host_devices(const LodgeGuest *guest, GError **error)
                            guest->name);
 }
 
+static gboolean
+check_numbers(const LodgeGuest *guest, const char *key, const char *list, guint most,
+              GError **error)
+{
+    g_autoptr(GArray) numbers = list != NULL ? lodge_number_list_parse(list, most, error) : NULL;
+    return list == NULL || numbers != NULL ||
+           lodge_error_prefix(error, "guest %s: %s=", guest->name, key);
+}
+
+static gboolean
+check_places(const LodgeGuest *guest, GError **error)
+{
+    if (!check_numbers(guest, "pin", guest->pin, 8191, error) ||
+        !check_numbers(guest, "numa", guest->numa, 127, error)) {
+        return FALSE;
+    }
+    return guest->numa == NULL || guest->numa_policy != LODGE_NUMA_PREFERRED ||
+           strspn(guest->numa, "0123456789") == strlen(guest->numa) ||
+           lodge_error_set(error, LODGE_ERROR_INVALID,
+                           "guest %s: numa-policy=preferred takes one node, not numa=%s",
+                           guest->name, guest->numa);
+}
+
 /* What no single row can see. */
 static gboolean
 check_whole(const LodgeGuest *guest, GError **error)
@@ -412,7 +450,8 @@ check_whole(const LodgeGuest *guest, GError **error)
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "guest %s: initrd= without kernel=", guest->name);
     }
-    return check_host_devices(guest, error) && check_limits(guest, error);
+    return check_host_devices(guest, error) && check_places(guest, error) &&
+           check_limits(guest, error);
 }
 
 static gboolean

@@ -48,7 +48,8 @@ typedef enum {
     LODGE_CACHE_WRITETHROUGH,
     LODGE_CACHE_UNSAFE
 } LodgeCache;
-typedef enum { LODGE_AIO_THREADS, LODGE_AIO_NATIVE, LODGE_AIO_IO_URING } LodgeAio;
+typedef enum { LODGE_AIO_AUTO, LODGE_AIO_THREADS, LODGE_AIO_NATIVE, LODGE_AIO_IO_URING } LodgeAio;
+typedef enum { LODGE_NUMA_BIND, LODGE_NUMA_PREFERRED, LODGE_NUMA_INTERLEAVE } LodgeNumaPolicy;
 typedef enum { LODGE_BALLOON_OFF, LODGE_BALLOON_AUTO } LodgeBalloon;
 typedef enum {
     LODGE_NIC_AUTO,
@@ -131,6 +132,9 @@ typedef struct {
     guint64 memory_min_bytes; /* 0: a quarter of memory_bytes */
     int balloon;              /* LodgeBalloon */
     gboolean huge_pages;
+    char *pin;       /* host CPUs, lodge_number_list_parse(); NULL: any */
+    char *numa;      /* host memory nodes, likewise */
+    int numa_policy; /* LodgeNumaPolicy */
     int firmware;    /* LodgeFirmwareKind; lodge_guest_is_uefi() */
     int secure_boot; /* LodgeMaybe; lodge_guest_secure_boot() */
     int tpm;         /* LodgeMaybe; lodge_guest_has_tpm() */

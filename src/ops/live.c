@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "keeper/pin.h"
 #include "net/define.h"
 #include "ops/limit.h"
 #include "ops/disk.h"
@@ -241,6 +242,13 @@ plug_cpu(LodgeQmp *qmp, gint64 deadline, const json_t *place, GError **error)
 }
 
 static gboolean
+apply_pin(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    g_autoptr(json_t) cpus = lodge_qmp_ask(qmp, deadline, error, "query-cpus-fast", NULL);
+    return cpus != NULL && lodge_pin_apply(change->fresh, cpus, error);
+}
+
+static gboolean
 apply_cpus(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
 {
     guint now = change->old->cpus;
@@ -266,8 +274,11 @@ apply_cpus(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **er
             now++;
         }
     }
-    return places != NULL && (now == wanted || lodge_error_set(error, LODGE_ERROR_FAILED,
-                                                               "QEMU has no place for it"));
+    if (places == NULL || now < wanted) {
+        return places != NULL &&
+               lodge_error_set(error, LODGE_ERROR_FAILED, "QEMU has no place for it");
+    }
+    return change->fresh->pin == NULL || apply_pin(change, qmp, deadline, error);
 }
 
 static gboolean
@@ -336,6 +347,7 @@ static const struct {
     {"guest", "snapshot", apply_nothing},
     {"guest", "cpus", apply_cpus, TRUE},
     {"guest", "memory", apply_memory},
+    {"guest", "pin", apply_pin, TRUE},
     {"limits", "cpu", apply_group},
     {"limits", "cpu-weight", apply_group},
     {"limits", "memory-max", apply_group},

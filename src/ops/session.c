@@ -5,10 +5,12 @@
 #include <signal.h>
 
 #include "base/base.h"
-#include "keeper/keeper.h"
+#include "host/check.h"
 #include "keeper/group.h"
+#include "keeper/keeper.h"
 #include "keeper/pcis.h"
 #include "ops/snapshot-mend.h"
+#include "qemu/disks.h"
 
 enum {
     QUIT_TIMEOUT_MS = 3000,
@@ -17,6 +19,18 @@ enum {
     KEEPER_TIMEOUT_MS = 3000,
     LOOK_MS = 10,
 };
+
+/* What is added to a running QEMU is as what it was started with. */
+static void
+choose_aio(const Session *session)
+{
+    g_autofree char *program = session->state->has_qemu ? lodge_program_find("qemu-system-x86_64")
+                                                        : NULL;
+    if (program != NULL) {
+        gboolean io_uring = lodge_qemu_does_io_uring(program, session->store->run, FALSE);
+        lodge_disks_choose_aio(session->guest, io_uring);
+    }
+}
 
 static Session *
 begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **error)
@@ -33,6 +47,7 @@ begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **err
         return NULL;
     }
     session->state = lodge_store_state(store, name);
+    choose_aio(session);
     if (!session->state->has_qemu && !session->state->has_keeper) {
         lodge_limits_remove(store, name); /* of a keeper that was killed */
         lodge_pcis_give_back(store, name, NULL);
@@ -57,6 +72,7 @@ session_refresh(Session *session, GError **error)
     session->state = lodge_store_state(session->store, guest->name);
     lodge_guest_free(session->guest);
     session->guest = guest;
+    choose_aio(session);
     return TRUE;
 }
 

@@ -17,6 +17,8 @@ static const char *
 aio_word(const LodgeDisk *disk)
 {
     switch ((LodgeAio)disk->aio) {
+    case LODGE_AIO_AUTO:
+        return disk->cache == LODGE_CACHE_NONE ? "native" : "threads";
     case LODGE_AIO_THREADS:
         return "threads";
     case LODGE_AIO_NATIVE:
@@ -25,6 +27,17 @@ aio_word(const LodgeDisk *disk)
         return "io_uring";
     }
     return "threads";
+}
+
+void
+lodge_disks_choose_aio(LodgeGuest *guest, gboolean io_uring)
+{
+    for (guint i = 0; i < guest->disks->len; i++) {
+        LodgeDisk *disk = guest->disks->pdata[i];
+        if (io_uring && disk->aio == LODGE_AIO_AUTO) {
+            disk->aio = LODGE_AIO_IO_URING;
+        }
+    }
 }
 
 static json_t *

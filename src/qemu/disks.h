@@ -20,6 +20,9 @@ typedef struct {
     const GPtrArray *chain; /* LodgeLayer *, the top first */
 } LodgeDiskNodes;
 
+/* Settle what aio=auto is, on a host that does @io_uring or not. */
+void lodge_disks_choose_aio(LodgeGuest *guest, gboolean io_uring);
+
 /* Does QEMU write to layer @depth (0: the top)? */
 gboolean lodge_disk_layer_is_written(const LodgeDiskNodes *nodes, guint depth);
 

@@ -107,6 +107,23 @@ add_cpu(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *mach
     lodge_command_option(command, "-smp", "%s", topology->str);
 }
 
+/* ",policy=bind,host-nodes=0"; "" without. Free with g_free. */
+static char *
+host_nodes(const LodgeGuest *guest)
+{
+    static const char *const policies[] = {"bind", "preferred", "interleave"};
+    g_autoptr(GString) text = g_string_new(NULL);
+    g_autoptr(GArray) nodes = guest->numa != NULL ? lodge_number_list_parse(guest->numa, 127, NULL)
+                                                  : NULL;
+    if (nodes != NULL) {
+        g_string_append_printf(text, ",policy=%s", policies[guest->numa_policy]);
+    }
+    for (guint i = 0; nodes != NULL && i < nodes->len; i++) {
+        g_string_append_printf(text, ",host-nodes=%u", g_array_index(nodes, guint, i));
+    }
+    return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 static void
 add_memory(LodgeCommand *command, const LodgeGuest *guest)
 {
@@ -119,10 +136,11 @@ add_memory(LodgeCommand *command, const LodgeGuest *guest)
     } else {
         lodge_command_option(command, "-m", "%" G_GUINT64_FORMAT, mib);
     }
-    lodge_command_option(command, "-object", "%s,id=ram,size=%" G_GUINT64_FORMAT "M",
+    g_autofree char *nodes = host_nodes(guest);
+    lodge_command_option(command, "-object", "%s,id=ram,size=%" G_GUINT64_FORMAT "M%s",
                          guest->huge_pages ? "memory-backend-memfd,hugetlb=on,hugetlbsize=2M"
                                            : "memory-backend-ram",
-                         mib);
+                         mib, nodes);
 }
 
 static void

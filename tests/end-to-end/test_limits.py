@@ -273,3 +273,26 @@ def test_group_goes_with_guest(limited):
     assert all(Path(folder).exists() for folder in groups.values())
     limited.run("stop", "t1")
     assert not any(Path(folder).exists() for folder in groups.values())
+
+
+def allowed(box):
+    """Where the kernel lets each virtual CPU's thread run: {"CPU 0/TCG": "0-1"}."""
+    found = {}
+    for task in Path(f"/proc/{box.qemu()}/task").iterdir():
+        name = (task / "comm").read_text().strip()
+        if name.startswith("CPU "):
+            found[name] = re.search(r"Cpus_allowed_list:\t(.*)", (task / "status").read_text())[1]
+    return found
+
+
+def test_pin(limited):
+    """Live, and back; what this host has not is stored, and said."""
+    online = Path("/sys/devices/system/cpu/online").read_text().strip()
+    free = allowed(limited)
+    limited.run("set", "t1", "pin=0")
+    assert set(allowed(limited).values()) == {"0"} and len(allowed(limited)) == len(free)
+    assert f"this host has CPUs {online}, not 8000" in limited.run("set", "t1", "pin=8000").stderr
+    assert set(allowed(limited).values()) == {"0"}
+    limited.run("set", "t1", "pin=")
+    assert allowed(limited) == free
+    assert "0-3,8" in limited.run("set", "t1", "pin=first", status=1).stderr
