@@ -48,8 +48,8 @@ crash_reason(const Keeper *keeper, gboolean was_child, int status)
     return g_strdup_printf("QEMU ended unasked%s%s", colon, words);
 }
 
-static gboolean
-may_restart(Keeper *keeper)
+gboolean
+keeper_may_restart(Keeper *keeper)
 {
     gint64 now = g_get_monotonic_time();
     gint64 *slot = &keeper->restarts[keeper->restart_count % KEEPER_RESTARTS_AT_MOST];
@@ -89,7 +89,7 @@ keeper_on_qemu_end(gint fd, GIOCondition condition, gpointer data)
     keeper_enter(keeper, wanted ? LODGE_STATE_STOPPED : LODGE_STATE_CRASHED,
                  wanted ? "stopped" : "crashed", reason);
     if (!wanted && !keeper->incoming && keeper->on_crash == LODGE_CRASH_RESTART &&
-        may_restart(keeper)) {
+        keeper_may_restart(keeper)) {
         g_autoptr(GError) error = NULL;
         if (keeper_begin(keeper, KEEPER_START, &error)) {
             keeper_watch(keeper);

@@ -9,6 +9,7 @@
 
 enum {
     RECONNECT_MS = 1000,
+    RESETS_APART_US = G_USEC_PER_SEC,
 };
 
 static void
@@ -147,16 +148,35 @@ on_shutdown(Keeper *keeper, const json_t *data)
     if (g_str_equal(cause, "guest-panic")) {
         return; /* GUEST_PANICKED said it already */
     }
+    if (g_str_equal(cause, "host-error")) {
+        return; /* nobody asked for that end */
+    }
     keeper->ended_by_request = TRUE;
     keeper_enter(keeper, LODGE_STATE_STOPPING, "stopping", NULL);
+}
+
+/* One reset makes several events, and a guest could make any number: the log is others' too. */
+static void
+on_reset(Keeper *keeper)
+{
+    gint64 now = g_get_monotonic_time();
+    if (keeper->reset_us == 0 || now - keeper->reset_us > RESETS_APART_US) {
+        keeper->reset_us = now;
+        lodge_event_append(keeper->store, keeper->name, "reset", NULL);
+    }
 }
 
 static void
 on_panic(Keeper *keeper)
 {
     static const char reason[] = "the guest's kernel panicked (`lodge log` shows its console)";
-    keeper_enter(keeper, LODGE_STATE_PAUSED, "panicked", reason);
-    if (keeper->on_crash == LODGE_CRASH_RESTART) {
+    static const char again[] = "the guest's kernel panics over and over, so it is not restarted "
+                                "any more (`lodge log` shows its console)";
+    gboolean wants_restart = keeper->on_crash == LODGE_CRASH_RESTART;
+    gboolean restarts = wants_restart && keeper_may_restart(keeper);
+    keeper_enter(keeper, LODGE_STATE_PAUSED, "panicked",
+                 wants_restart && !restarts ? again : reason);
+    if (restarts) {
         lodge_qmp_send(keeper->qmp, "system_reset", NULL, -1, NULL, NULL, NULL);
         lodge_qmp_send(keeper->qmp, "cont", NULL, -1, NULL, NULL, NULL);
     }
@@ -199,7 +219,7 @@ on_event(Keeper *keeper, const json_t *event)
             keeper_ask_ports(keeper);
         }
     } else if (g_str_equal(name, "RESET")) {
-        lodge_event_append(keeper->store, keeper->name, "reset", NULL);
+        on_reset(keeper);
     } else if (g_str_equal(name, "POWERDOWN") && keeper->state != LODGE_STATE_STOPPING) {
         keeper_enter(keeper, LODGE_STATE_STOPPING, "asked-to-stop", NULL);
     } else if (g_str_equal(name, "GUEST_PANICKED")) {

@@ -52,6 +52,7 @@ struct Keeper {
     gboolean ended_by_request; /* a SHUTDOWN event that is not a panic's came */
     gint64 restarts[KEEPER_RESTARTS_AT_MOST];
     guint restart_count;
+    gint64 reset_us; /* when one was logged; 0: none */
 };
 
 /* A file of the run folder. Free with g_free. */
@@ -104,6 +105,9 @@ void keeper_drop_qmp(Keeper *keeper);
 void keeper_on_inside(int came, gpointer keeper);
 
 /* --- guest-end.c --- */
+
+/* Count a restart. FALSE if there were too many: it does not help. */
+gboolean keeper_may_restart(Keeper *keeper);
 
 /* QEMU has ended: remove what was for it. */
 void keeper_tidy_up(const Keeper *keeper);

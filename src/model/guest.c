@@ -92,7 +92,9 @@ static const LodgeKey guest_keys[] = {
     {"boot", LODGE_TYPE_WORDS, GUEST(boot), "disk", "disk|cdrom|net",
      .help = "Where to look for a system, in order, divided by commas."},
     {"on-crash", LODGE_TYPE_CHOICE, GUEST(on_crash), "stop", "restart|stop|pause",
-     .help = "What the keeper does when the guest panics or QEMU dies."},
+     .help =
+         "What the keeper does when the guest panics or QEMU dies. `restart`: five times in ten "
+         "minutes at most."},
     {"provision", LODGE_TYPE_CHOICE, GUEST(provision), "none", "none|lodge|nocloud",
      .help =
          "How the guest learns its name and keys: images of Lodge's own, or cloud-init's seed."},
