@@ -114,11 +114,11 @@ static void
 add_boot(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *machine)
 {
     if (guest->kernel != NULL) {
-        int kernel_fd = lodge_command_pass(command, LODGE_PASS_READ, guest->kernel);
+        int kernel_fd = lodge_command_pass(command, LODGE_PASS_COPY, guest->kernel);
         lodge_command_option(command, "-kernel", "/proc/self/fd/%d", kernel_fd);
     }
     if (guest->initrd != NULL) {
-        int initrd_fd = lodge_command_pass(command, LODGE_PASS_READ, guest->initrd);
+        int initrd_fd = lodge_command_pass(command, LODGE_PASS_COPY, guest->initrd);
         lodge_command_option(command, "-initrd", "/proc/self/fd/%d", initrd_fd);
     }
     if (guest->kernel != NULL && guest->kernel_arguments != NULL) {

@@ -10,8 +10,8 @@ typedef enum {
     LODGE_PASS_READ,   /* the file, open for reading */
     LODGE_PASS_WRITE,  /* the file, open for reading and writing */
     LODGE_PASS_APPEND, /* the file, made if absent, open for appending */
-    LODGE_PASS_COPY,   /* a private copy of the file in memory, which the unprivileged QEMU may open
-                        */
+    LODGE_PASS_COPY, /* for QEMU's own open(), unprivileged: the file, open for reading, or if only
+                        some may read it, a private copy in memory */
     LODGE_PASS_LISTEN, /* a listening Unix socket made at the path */
     LODGE_PASS_OPEN,   /* open already: a tap, or another program's socket, called `path` */
 } LodgePassKind;

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,8 +24,9 @@ enum {
      * (https://systemd.io/UIDS-GIDS/, read 2024). */
     FIRST_UID = 1879048192,
     UID_COUNT = 2147352576 - FIRST_UID,
-    LOCK_FD = 9, /* below the passed ones */
-    COPY_LIMIT_BYTES = 16 << 20,
+    LOCK_FD = 9,                  /* below the passed ones */
+    COPY_LIMIT_BYTES = 512 << 20, /* a kernel or an initial RAM disk */
+    COPY_STEP_BYTES = 1 << 20,
 };
 
 uid_t
@@ -33,20 +35,51 @@ lodge_qemu_uid(const char *guest_folder)
     return FIRST_UID + g_str_hash(guest_folder) % UID_COUNT;
 }
 
+/* A copy in memory, which whoever has the descriptor may open again. */
 static int
-open_copy(const char *path, GError **error)
+copy_into_memory(int source, GError **error)
 {
-    gsize length = 0;
-    g_autofree char *content = lodge_file_read(path, COPY_LIMIT_BYTES, &length, error);
-    if (content == NULL) {
+    lodge_autofd fd = memfd_create("lodge", MFD_CLOEXEC);
+    gssize sent = fd >= 0 ? 1 : -1;
+    guint64 length = 0;
+    while (sent > 0 && length <= COPY_LIMIT_BYTES) {
+        sent = sendfile(fd, source, NULL, COPY_STEP_BYTES);
+        length += (guint64)MAX(sent, 0);
+    }
+    if (sent < 0) {
+        lodge_error_errno(error, errno, "copying it");
         return -1;
     }
-    lodge_autofd fd = memfd_create("lodge", MFD_CLOEXEC);
-    if (fd < 0 || write(fd, content, length) != (gssize)length || lseek(fd, 0, SEEK_SET) != 0) {
-        lodge_error_errno(error, errno, "Copying %s", path);
+    if (sent > 0) {
+        lodge_error_set(error, LODGE_ERROR_INVALID,
+                        "larger than %d MiB, and QEMU's user may not read it (chmod a+r)",
+                        COPY_LIMIT_BYTES >> 20);
         return -1;
     }
     return lodge_fd_steal(&fd);
+}
+
+static int
+open_copy(const char *path, GError **error)
+{
+    struct stat info;
+    lodge_autofd source = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (source < 0 || fstat(source, &info) < 0) {
+        lodge_error_errno(error, errno, "%s", path);
+        return -1;
+    }
+    if (!S_ISREG(info.st_mode)) {
+        lodge_error_set(error, LODGE_ERROR_INVALID, "%s: not a regular file", path);
+        return -1;
+    }
+    if (info.st_mode & S_IROTH) {
+        return lodge_fd_steal(&source);
+    }
+    int fd = copy_into_memory(source, error);
+    if (fd < 0) {
+        lodge_error_prefix(error, "%s", path);
+    }
+    return fd;
 }
 
 static int
