@@ -10,11 +10,12 @@
 #include <sys/un.h>
 
 #include "base/base.h"
+#include "host/system.h"
 
 enum {
     FIRST_PORT = 20000, /* below the kernel's ephemeral ports, which begin at 32768 */
     PORT_COUNT = 12000,
-    LAST_PRIVILEGED_PORT = 1023,
+    UNPRIVILEGED_START = 1024, /* unless a sysctl says so */
 };
 
 static gboolean
@@ -66,11 +67,14 @@ lodge_port_choose(const char *guest_folder, int *out_reservation, GError **error
 static gboolean
 check_port(const LodgeNic *nic, const char *address, guint port, gboolean udp, GError **error)
 {
-    if (port <= LAST_PRIVILEGED_PORT) {
+    gint64 first = lodge_system_number("", "/proc/sys/net/ipv4/ip_unprivileged_port_start",
+                                       UNPRIVILEGED_START);
+    if (port < first) {
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                               "nic %s: port %u of the host is below 1024, and QEMU runs without "
-                               "the privilege to listen there (forward a higher one)",
-                               nic->name, port);
+                               "nic %s: port %u of the host is below %" G_GINT64_FORMAT
+                               ", and QEMU runs without the privilege to listen there (forward a "
+                               "higher one, or `sysctl net.ipv4.ip_unprivileged_port_start=%u`)",
+                               nic->name, port, first, port);
     }
     return can_bind(address, port, udp) ||
            lodge_error_set(error, LODGE_ERROR_BUSY,
