@@ -35,9 +35,11 @@ is_kernel_new_enough(const char *release)
     return major > 5 || (major == 5 && minor >= 12);
 }
 
+/* FALSE, too, if no answer came in time: nothing is known then. */
 static gboolean
-try_it(const char *program)
+try_it(const char *program, gboolean *out_works)
 {
+    g_autoptr(GError) error = NULL;
     const char *const argv[] = {program,
                                 "-machine",
                                 "none",
@@ -54,7 +56,9 @@ try_it(const char *program)
                                 "aio=io_uring",
                                 NULL};
     const LodgeProcess process = {.argv = argv, .input = "quit\n", .timeout_ms = PROBE_TIMEOUT_MS};
-    return lodge_process_run(&process, NULL, NULL);
+    *out_works = lodge_process_run(&process, NULL, &error);
+    return !g_error_matches(error, LODGE_ERROR, LODGE_ERROR_TIMEOUT) &&
+           !g_error_matches(error, LODGE_ERROR, LODGE_ERROR_INTERRUPTED);
 }
 
 gboolean
@@ -75,7 +79,10 @@ lodge_qemu_does_io_uring(const char *program, const char *cache_folder, gboolean
     if (!may_try) {
         return FALSE;
     }
-    gboolean works = try_it(program);
+    gboolean works = FALSE;
+    if (!try_it(program, &works)) {
+        return FALSE;
+    }
     g_autoptr(json_t) fresh = json_pack("{s:s, s:b}", "key", key, "io_uring", works);
     lodge_json_publish(file, fresh, NULL);
     return works;
