@@ -112,6 +112,16 @@ close_mounts(Mounts *mounts)
     }
 }
 
+/* The first @count were not frozen by us: somebody else's freezing is not ours to end. */
+static void
+forget_mounts(Mounts *mounts, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        close(mounts->fds[i]);
+        mounts->fds[i] = -1;
+    }
+}
+
 /* Those mounted last first: they may lie in files of the others. */
 static void
 freeze_mounts(Mounts *mounts, GuardReport *report)
@@ -128,6 +138,7 @@ freeze_mounts(Mounts *mounts, GuardReport *report)
         if (saved_errno != EOPNOTSUPP && saved_errno != EBUSY && saved_errno != EINVAL &&
             saved_errno != ENOTTY) {
             report->error_number = saved_errno;
+            forget_mounts(mounts, i);
             break;
         }
     }

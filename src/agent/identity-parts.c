@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -139,52 +140,58 @@ identity_entropy(const void *bytes, size_t length)
     return problem;
 }
 
-/* Where sshd was set up to look in a folder of root's own, that is the place; else the user's home.
- */
-static int
-keys_path(const User *user, char *out_path, size_t size)
+/* Where sshd was set up to look in a folder of root's own, that is the place for keys; else the
+ * user's home. */
+static bool
+is_folder(const char *path)
 {
-    static const char shared[] = "/etc/ssh/authorized_keys.d";
     char real[AGENT_PATH_LIMIT];
     struct stat about;
-    if (rooted_path(real, shared) && stat(real, &about) == 0 && S_ISDIR(about.st_mode)) {
-        snprintf(out_path, size, "%s/%s", shared, user->name);
-        return 0;
-    }
+    return rooted_path(real, path) && stat(real, &about) == 0 && S_ISDIR(about.st_mode);
+}
+
+/* Errno if there can't be one; the file's place goes to @out_path. */
+static int
+make_key_folder(const User *user, char *out_path, size_t size)
+{
+    char real[AGENT_PATH_LIMIT];
     snprintf(out_path, size, "%s/.ssh", user->home);
-    if (!rooted_path(real, out_path)) {
-        return errno;
-    }
-    if (mkdir(real, 0700) == 0) {
-        if (geteuid() == 0 && lchown(real, user->uid, user->gid) < 0) {
-            return errno;
-        }
-    } else if (errno != EEXIST) {
+    if (!rooted_path(real, out_path) || (mkdir(real, 0700) < 0 && errno != EEXIST)) {
         return errno;
     }
     snprintf(out_path, size, "%s/.ssh/authorized_keys", user->home);
     return 0;
 }
 
+static int
+write_keys_at_home(const User *user, const Gathered *keys)
+{
+    char path[USER_TEXT_BYTES + 64];
+    FileOwner owner = {.mode = 0600, .uid = (uid_t)-1, .gid = (gid_t)-1};
+    int problem = make_key_folder(user, path, sizeof path);
+    return problem != 0 || write_whole(path, keys->bytes, keys->length, owner) ? problem : errno;
+}
+
 int
 identity_keys(const char *user_name, const Gathered *keys)
 {
+    static const char shared[] = "/etc/ssh/authorized_keys.d";
     User user;
-    char path[2 * USER_TEXT_BYTES + 64];
+    char path[USER_TEXT_BYTES + 64];
     if (!user_find(user_name, &user) || strchr(user.name, '/') != NULL) {
         return ENOENT;
     }
-    int problem = keys_path(&user, path, sizeof path);
-    if (problem != 0) {
-        return problem;
+    if (is_folder(shared)) {
+        snprintf(path, sizeof path, "%s/%s", shared, user.name);
+        return write_whole(path, keys->bytes, keys->length, root_file) ? 0 : errno;
     }
-    bool is_home = strncmp(path, "/etc/ssh/", 9) != 0;
-    FileOwner owner = {.mode = is_home ? 0600 : 0644, .uid = (uid_t)-1, .gid = (gid_t)-1};
-    if (is_home && geteuid() == 0) {
-        owner.uid = user.uid;
-        owner.gid = user.gid;
-    }
-    return write_whole(path, keys->bytes, keys->length, owner) ? 0 : errno;
+    /* As that user: what stands in a home is its owner's to choose, links that lead out too. */
+    setfsgid(user.gid);
+    setfsuid(user.uid);
+    int problem = write_keys_at_home(&user, keys);
+    setfsuid(geteuid());
+    setfsgid(getegid());
+    return problem;
 }
 
 int

@@ -43,8 +43,15 @@ look(Put *put)
         return EEXIST;
     }
     if (S_ISLNK(put->old.st_mode)) {
-        if (realpath(path, resolved) == NULL || stat(resolved, &put->old) < 0) {
+        struct stat followed;
+        /* The kernel follows first: it knows which links in folders that all may write to are not
+         * to be trusted, and realpath() does not. */
+        if (stat(path, &followed) < 0 || realpath(path, resolved) == NULL ||
+            stat(resolved, &put->old) < 0) {
             return errno;
+        }
+        if (followed.st_ino != put->old.st_ino || followed.st_dev != put->old.st_dev) {
+            return EAGAIN; /* changed under our hands */
         }
         path = resolved;
     }
@@ -177,24 +184,46 @@ put_request(Session *session, FieldReader *fields)
     file_request_clear(&request);
 }
 
+/* By a descriptor: in a user's folder another could stand in its place by now. */
+static bool
+dress_folder(const FileRequest *request)
+{
+    struct stat about;
+    mode_t mode = request->has_mode ? (mode_t)(request->mode & 07777) : 0755;
+    int fd = open(request->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool fine = fd >= 0 && fstat(fd, &about) == 0 &&
+                (about.st_uid == geteuid() || (errno = EAGAIN, false)) &&
+                (!request->has_owner ||
+                 fchown(fd, (uid_t)request->uid, (gid_t)request->gid) == 0) &&
+                fchmod(fd, mode) == 0;
+    int saved_errno = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    errno = saved_errno;
+    return fine;
+}
+
+static bool
+make_folder(const FileRequest *request)
+{
+    struct stat about;
+    if (mkdir(request->path, 0700) == 0) {
+        return dress_folder(request);
+    }
+    return errno == EEXIST && stat(request->path, &about) == 0 &&
+           (S_ISDIR(about.st_mode) || (errno = EEXIST, false));
+}
+
 void
 mkdir_request(Session *session, FieldReader *fields)
 {
     FileRequest request;
-    struct stat about;
     bool fine = file_request_parse(fields, &request);
     if (!fine) {
         errno = EINVAL;
     } else {
-        mode_t mode = request.has_mode ? (mode_t)(request.mode & 07777) : 0755;
-        bool made = mkdir(request.path, 0700) == 0;
-        fine = made || (errno == EEXIST && stat(request.path, &about) == 0 &&
-                        (S_ISDIR(about.st_mode) || (errno = EEXIST, false)));
-        if (fine && made) {
-            fine = (!request.has_owner ||
-                    lchown(request.path, (uid_t)request.uid, (gid_t)request.gid) == 0) &&
-                   chmod(request.path, mode) == 0;
-        }
+        fine = make_folder(&request);
     }
     if (fine) {
         session_result(session);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "agent/protocol.h"
 #include "qmp/agent-control.h"
@@ -39,6 +40,39 @@ write_root_file(const char *name, const char *content)
     g_assert_no_error(error);
 }
 
+/* Keys are written as their user would write them. */
+static void
+give_home(const char *name, uid_t uid)
+{
+    g_autofree char *home = agent_fixture_path(&fixture, name);
+    if (geteuid() == 0) {
+        g_assert_cmpint(chmod(fixture.folder, 0755), ==, 0);
+        g_assert_cmpint(chown(home, uid, uid), ==, 0);
+    }
+}
+
+/* A home's owner may have put a link there: root must not write where its owner may not. */
+static void
+test_keys_stay_at_home(void)
+{
+    g_autoptr(LodgeAgent) agent = agent_fixture_connect(&fixture);
+    g_autoptr(GError) error = NULL;
+    g_autofree char *link = agent_fixture_path(&fixture, "root/home/eve/.ssh");
+    g_autofree char *target = agent_fixture_path(&fixture, "root/etc/secret");
+    if (geteuid() != 0) {
+        g_test_skip("needs root");
+        return;
+    }
+    write_root_file("etc/passwd", "eve:x:1001:1001::/home/eve:\n");
+    write_root_file("home/eve/x", "");
+    write_root_file("etc/secret/authorized_keys", "root's\n");
+    give_home("root/home/eve", 1001);
+    g_assert_cmpint(symlink(target, link), ==, 0);
+    g_assert_false(lodge_agent_write_keys(agent, "eve", "eve's\n", DEADLINE, &error));
+    g_assert_nonnull(strstr(error->message, "keys eve: Permission denied"));
+    expect_root_file("etc/secret/authorized_keys", "root's\n", 0644);
+}
+
 static void
 test_identity(void)
 {
@@ -70,6 +104,7 @@ test_identity(void)
     write_root_file("etc/hosts", "127.0.0.1 localhost\n127.0.1.1 old\n::1 localhost");
     write_root_file("etc/ssh/sshd_config", "");
     write_root_file("home/ada/x", "");
+    give_home("root/home/ada", 1000);
     g_assert_true(lodge_agent_identity(agent, &identity, DEADLINE, &error));
     g_assert_no_error(error);
     expect_root_file("etc/hostname", "web1.example.org\n", 0644);
@@ -301,6 +336,7 @@ main(int argc, char **argv)
     static const char *const dry[] = {"--dry", NULL};
     g_test_init(&argc, &argv, NULL);
     agent_fixture_start(&fixture, dry);
+    g_test_add_func("/agent/system/keys-stay-at-home", test_keys_stay_at_home);
     g_test_add_func("/agent/system/identity", test_identity);
     g_test_add_func("/agent/system/identity-in-part", test_identity_in_part);
     g_test_add_func("/agent/system/info", test_info);
