@@ -111,23 +111,22 @@ begin(Export *export, const char *file, GError **error)
     return lodge_tree_remove(export->work, error) && lodge_dir_make(export->work, 0700, error);
 }
 
+/* An OVA's disks are compressed, by how much nobody knows: half is usual; and they are there twice
+ * until it is whole. That of a single copy is looked at when it is made. */
 static gboolean
-check_space(const Export *export, const char *format, gboolean compressed, GError **error)
+check_space(const Export *export, GError **error)
 {
     guint64 sum = 0;
     g_autofree char *folder = g_path_get_dirname(export->work);
-    gboolean is_ova = g_str_equal(format, "ova");
     for (gsize i = 0; i < export->machine->disk_count; i++) {
         guint64 bytes = 0;
         const LodgeExportDisk *disk = &export->machine->disks[i];
-        if (!lodge_img_measure(disk->path, disk->format, format, &bytes, error)) {
+        if (!lodge_img_measure(disk->path, disk->format, &bytes, error)) {
             return FALSE;
         }
         sum += bytes;
     }
-    /* Compression makes disks smaller, by how much nobody knows: half is usual. An OVA's disks are
-     * compressed, and there twice until it is whole. */
-    return lodge_file_system_check(folder, compressed && !is_ova ? sum / 2 : sum, "it", error);
+    return lodge_file_system_check(folder, sum, "it", error);
 }
 
 static gboolean
@@ -219,7 +218,7 @@ lodge_export_write(const LodgeExportMachine *machine, const char *file, const ch
     g_auto(Export) export = {.machine = machine, .progress = progress, .lock_fd = -1};
     gboolean is_ova = g_str_equal(format, "ova");
     if (!check_format(format, compressed, error) || !begin(&export, file, error) ||
-        !check_space(&export, format, compressed, error)) {
+        (is_ova && !check_space(&export, error))) {
         return FALSE;
     }
     g_autofree char *whole = g_build_filename(export.work, "whole", NULL);

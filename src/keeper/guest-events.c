@@ -12,6 +12,9 @@ enum {
     RESETS_APART_US = G_USEC_PER_SEC,
 };
 
+static const char no_space[] =
+    "no space is left on this host for its disks; it goes on by itself when there is";
+
 static void
 tell_agent(const Keeper *keeper, const char *agent, gboolean is_up)
 {
@@ -71,10 +74,28 @@ take_port(Keeper *keeper, const char *id, gboolean open)
     }
 }
 
+/* QEMU that was adopted may have met the full host while nobody listened. */
+static void
+on_blocks(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer data)
+{
+    (void)qmp;
+    gsize index;
+    json_t *device;
+    Keeper *keeper = data;
+    json_array_foreach (error == NULL ? result : NULL, index, device) {
+        if (g_str_equal(lodge_json_string(device, "io-status", ""), "nospace")) {
+            g_free(keeper->reason);
+            keeper->reason = g_strdup(no_space);
+            keeper_publish(keeper);
+            space_wait(keeper->space);
+            return;
+        }
+    }
+}
+
 static void
 on_status(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer data)
 {
-    (void)qmp;
     Keeper *keeper = data;
     if (error != NULL) {
         return;
@@ -85,6 +106,9 @@ on_status(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer dat
     if (state != keeper->state && !(runs && keeper->state == LODGE_STATE_STOPPING)) {
         keeper->state = state;
         keeper_publish(keeper);
+    }
+    if (g_str_equal(lodge_json_string(result, "status", ""), "io-error")) {
+        lodge_qmp_send(qmp, "query-block", NULL, -1, on_blocks, keeper, NULL);
     }
     /* Only now could it be known of a QEMU that was adopted. */
     if (!runs && !keeper->incoming) {
@@ -188,14 +212,30 @@ on_io_error(Keeper *keeper, const json_t *data)
     if (!g_str_equal(lodge_json_string(data, "action", ""), "stop")) {
         return;
     }
+    if (lodge_json_bool(data, "nospace", FALSE)) {
+        /* Each write that waits says it. */
+        if (keeper->state != LODGE_STATE_PAUSED) {
+            keeper_enter(keeper, LODGE_STATE_PAUSED, "no-space", no_space);
+        }
+        space_wait(keeper->space);
+        return;
+    }
     g_autofree char *device = lodge_text_printable(lodge_json_string(data, "device", "?"));
-    g_autofree char *reason =
-        lodge_json_bool(data, "nospace", FALSE)
-            ? g_strdup_printf("no space is left for disk %s; free some, then `lodge resume`",
-                              device)
-            : g_strdup_printf("disk %s: %s", device,
-                              lodge_json_string(data, "reason", "I/O error"));
+    g_autofree char *reason = g_strdup_printf("disk %s: %s", device,
+                                              lodge_json_string(data, "reason", "I/O error"));
     keeper_enter(keeper, LODGE_STATE_PAUSED, "io-error", reason);
+}
+
+void
+keeper_continue(gpointer data)
+{
+    Keeper *keeper = data;
+    if (keeper->qmp != NULL) {
+        lodge_qmp_send(keeper->qmp, "cont", NULL, -1, NULL, NULL, NULL);
+        keeper_watch_qmp(keeper);
+    } else {
+        space_wait(keeper->space);
+    }
 }
 
 static void
@@ -212,6 +252,7 @@ on_event(Keeper *keeper, const json_t *event)
         }
         mend_look(keeper->mend);
     } else if (g_str_equal(name, "RESUME")) {
+        space_forget(keeper->space);
         keeper_enter(keeper, LODGE_STATE_RUNNING, "resumed", NULL);
         if (keeper->incoming) {
             /* Its agent's port was opened in another life: no event tells. */

@@ -9,6 +9,7 @@
 #include "keeper/guest-run.h"
 #include "keeper/inside.h"
 #include "keeper/mend.h"
+#include "keeper/space.h"
 #include "keeper/tpm.h"
 #include "keeper/watch.h"
 #include "qmp/qmp.h"
@@ -38,6 +39,7 @@ struct Keeper {
     Watch *watch;
     Mend *mend;
     Tpm tpm;
+    Space *space;
 
     LodgeState state;
     char *reason;
@@ -100,6 +102,9 @@ void keeper_take_events(Keeper *keeper);
 
 /* Let go of the events connection, if there is one, and try for none. */
 void keeper_drop_qmp(Keeper *keeper);
+
+/* Have the guest go on. */
+void keeper_continue(gpointer keeper);
 
 /* lodge-agent came (1), went (-1), or said something new (0). */
 void keeper_on_inside(int came, gpointer keeper);

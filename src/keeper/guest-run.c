@@ -118,6 +118,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     keeper->inside = inside_new(keeper->run_folder, keeper_on_inside, keeper);
     keeper->watch = watch_new(store, guest, on_sent, keeper);
     keeper->mend = mend_new(store, keeper->name);
+    keeper->space = space_new(store, keeper->name, keeper_continue, keeper);
     return g_steal_pointer(&keeper);
 }
 
@@ -135,6 +136,7 @@ keeper_free(Keeper *keeper)
     watch_free(keeper->watch);
     mend_free(keeper->mend);
     lodge_fd_clear(&keeper->tpm.pid_fd);
+    space_free(keeper->space);
     inside_free(keeper->inside);
     lodge_fd_clear(&keeper->report_fd);
     lodge_fd_clear(&keeper->qemu_pid_fd);

@@ -44,20 +44,21 @@ typedef struct {
 gboolean lodge_img_create_overlay(const char *path, const char *backing, const char *backing_format,
                                   guint64 size_bytes, GError **error);
 
-/* Make an empty disk. @format is "qcow2" or "raw"; raw knows no preallocation of metadata (USAGE).
- * EXISTS if there is such a file already. */
+/* Make an empty disk, if there is space for one that takes it all at once. @format is "qcow2" or
+ * "raw"; raw knows no preallocation of metadata (USAGE). EXISTS if there is such a file already. */
 gboolean lodge_img_create(const char *path, const char *format, guint64 size_bytes,
                           LodgePreallocation preallocation, GError **error);
 
-/* Copy a disk, backing files and all, into one new file. Parts of @progress (may be NULL) go from 0
- * to 1. What is refused with trusted FALSE: see lodge_img_check_foreign(). */
+/* Copy a disk, backing files and all, into one new file, if there is space for it. Parts of
+ * @progress (may be NULL) go from 0 to 1. What is refused with trusted FALSE: see
+ * lodge_img_check_foreign(). */
 gboolean lodge_img_convert(const LodgeImgConversion *conversion, LodgeProgress *progress,
                            GError **error);
 
-/* How many bytes a copy of the disk, with all that it stands on, takes as @target_format: exact for
- * raw and qcow2, about right for others, and too much for a compressed one. */
-gboolean lodge_img_measure(const char *path, const char *format, const char *target_format,
-                           guint64 *out_bytes, GError **error);
+/* How many bytes a copy of the disk, with all that it stands on, takes: what is in it, and qcow2's
+ * bookkeeping. As about any other format, but too much for a compressed one. */
+gboolean lodge_img_measure(const char *path, const char *format, guint64 *out_bytes,
+                           GError **error);
 
 /* What a disk is. @format NULL has it recognised by lodge_img_probe(). Opens no backing file, and
  * works while a guest writes to it. Free with lodge_img_info_free. */

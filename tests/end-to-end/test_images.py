@@ -6,6 +6,10 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
 
 from lodge import BUSY, EXISTS, INTERRUPTED, NOT_FOUND, USAGE, fake, tree, wait_until
 
@@ -177,3 +181,55 @@ def test_export_that_is_interrupted_leaves_nothing(lodge, switches, tmp_path):
         assert not file.exists() and bool(os.listdir(file.parent)) == (number == signal.SIGKILL)
     lodge("image", "export", "tiny", file)
     assert os.listdir(file.parent) == ["t.qcow2"]
+
+
+@pytest.fixture
+def small(folder):
+    """A file system of 16 MiB."""
+    path = Path(tempfile.mkdtemp(prefix="small-", dir=folder))
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16M,mode=755", "small", path], check=True)
+    yield path
+    subprocess.run(["umount", "--lazy", path], check=True)
+    path.rmdir()
+
+
+@pytest.mark.root
+def test_a_full_host_pauses_and_space_lets_go_on(lodge, small):
+    """The guest stands still, says why, goes on when there is space, and no byte of it is lost."""
+    guest = lodge.make("one", start=True)
+    disk, ballast = small / "data.qcow2", small / "ballast"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "64M"], check=True)
+    lodge("disk", "attach", guest, disk)
+    ballast.write_bytes(bytes(10 << 20))
+    writer = lodge.begin("exec", guest, "--", "sh", "-c",
+                         "until [ -b /dev/vdb ]; do usleep 20000; done;"
+                         "dd if=/dev/urandom of=/tmp/data bs=1M count=9 2>/dev/null;"
+                         "dd if=/tmp/data of=/dev/vdb bs=1M conv=fsync 2>/dev/null &&"
+                         "echo 3 >/proc/sys/vm/drop_caches;"
+                         "dd if=/dev/vdb bs=1M count=9 2>/dev/null | cmp - /tmp/data && echo same")
+    assert "goes on by itself" in lodge.wait_event(guest, "no-space")["reason"]
+    assert lodge.state(guest) == "paused" and "no space" in lodge.show(guest)["reason"]
+    assert "no space" in lodge("list").out
+    # A keeper that comes anew knows it too.
+    os.kill(lodge.keeper(guest), signal.SIGKILL)
+    lodge("resume", guest)  # at once the next write is refused
+    wait_until(lambda: lodge.event_words(guest).count("no-space") > 1, what="paused again")
+    ballast.unlink()
+    assert lodge.end(writer).out == "same\n"
+    assert lodge.state(guest) == "running" and lodge.show(guest)["reason"] is None
+
+
+@pytest.mark.root
+def test_space_is_looked_at_before(lodge, small):
+    """What would not fit is refused with both figures, before anything is written."""
+    one = lodge.make("one")
+    raw = lodge.folder / "random.raw"
+    raw.write_bytes(os.urandom(20 << 20))
+    for words in (("image", "export", one, small / "o.ova"), ("image", "export", one, small / "o.raw"),
+                  ("disk", "convert", raw, small / "r.qcow2", "--from", "raw")):
+        message = lodge(*words, status=1).message
+        assert "only 16 MiB is free" in message and "takes " in message, message
+    assert not os.listdir(small)
+    message = lodge("disk", "create", one, "huge", "--size", "8T", "--preallocation", "falloc",
+                    status=1).message
+    assert "takes 8 TiB" in message and not (lodge.guest_folder(one) / "huge.qcow2").exists()
