@@ -98,7 +98,7 @@ class Host:
     def state(self):
         """Links, addresses, routes, rules and settings, for comparing before and after."""
         return self.sh(
-            "ip -o link | sed 's/^[0-9]*: //'; ip -o addr | sed 's/^[0-9]*: //; s/valid_lft.*//; s/ tentative//';"
+            "ip -o link | sed 's/^[0-9]*: //'; ip -o addr | sed 's/^[0-9]*: //; s/valid_lft.*//; s/ tentative//; s/ nodad//';"
             "ip route show table all; ip -6 route show table all; ip neigh show proxy;"
             "nft list ruleset; cd /proc/sys/net; for key in ipv4/ip_forward ipv6/conf/*/forwarding"
             " ipv6/conf/*/accept_ra ipv4/conf/*/proxy_arp ipv6/conf/*/proxy_ndp;"
