@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from lodge import BUSY, INTERRUPTED, Lodge, fake, wait_until
+from lodge import BUSY, INTERRUPTED, NOT_FOUND, Lodge, fake, wait_until
 
 FAILED = 1
 DEAF = "its QEMU (did not answer within|does not answer).*lodge kill"
@@ -57,6 +57,12 @@ TABLE = {
     "set G description=x": {
         "starting": (BUSY, HELD), "full": (FAILED, FULL),
         ("defined", "crashed", "hung", *ALIKE): (0, None)},
+    "edit G": {
+        "starting": (BUSY, HELD), "full": (FAILED, FULL),
+        ("defined", "crashed", "hung", *ALIKE): (0, None)},
+    "vnc G --no-viewer": {
+        "defined": (BUSY, START), "starting": (FAILED, DEAF), "crashed": (BUSY, START),
+        "hung": (FAILED, DEAF)},
     "set G nic.net.ssh-port=2": {
         "starting": (BUSY, HELD), "full": (FAILED, FULL),
         ("defined", "crashed", "hung", *ALIKE): (0, None)},
@@ -66,9 +72,24 @@ TABLE = {
     "disk attach G EXTRA --name extra": {
         "starting": (BUSY, HELD), "hung": (FAILED, DEAF), "full": (FAILED, FULL),
         ("defined", "crashed", *ALIKE): (0, None)},
+    "disk resize G stick 2M": {
+        "starting": (BUSY, HELD), "hung": (FAILED, DEAF), "full": (FAILED, FULL),
+        ("defined", "crashed", *ALIKE): (0, None)},
+    "disk detach G stick": {
+        "paused": (BUSY, "lodge resume"), "starting": (BUSY, HELD), "hung": (FAILED, DEAF), "full": (FAILED, FULL),
+        ("defined", "crashed", *ALIKE): (0, None)},
+    "cdrom G insert DISC": {
+        "starting": (BUSY, HELD), "hung": (FAILED, DEAF), "full": (FAILED, FULL),
+        ("defined", "crashed", *ALIKE): (0, None)},
+    "usb storage G STICK --name stick2": {
+        "starting": (BUSY, HELD), "hung": (FAILED, DEAF), "full": (FAILED, FULL),
+        ("defined", "crashed", *ALIKE): (0, None)},
     "usb attach G 1234:5678": {
         "starting": (BUSY, HELD), "full": (FAILED, FULL),
         ("defined", "crashed", "hung", *ALIKE): (0, None)},
+    "usb detach G usb": {
+        "starting": (BUSY, HELD), "hung": (NOT_FOUND, "no USB device"), "full": (NOT_FOUND, "no USB device"),
+        ("defined", "crashed", *ALIKE): (0, None)},
     "rename G G-2": {
         "defined": (0, "gone"), "crashed": (0, "gone"), "starting": (BUSY, HELD),
         ("hung", *ALIKE): (BUSY, "stop it")},
@@ -111,7 +132,8 @@ def expected(row, state):
 def test_the_table_is_whole():
     empty = [(verb, state) for verb, row in TABLE.items() for state in STATES
              if expected(row, state) is None]
-    assert {verb for verb, _ in empty} == {"ssh G true"}, "ssh waits for who is silent: half a minute"
+    assert {verb for verb, _ in empty} == {"ssh G true", "vnc G --no-viewer"}, \
+        "ssh waits for who is silent, half a minute; vnc for viewers, for ever"
 
 
 # Making the states
@@ -122,6 +144,11 @@ def define(lodge, name):
     with open(disk, "wb") as file:
         file.truncate(1 << 20)
     lodge("create", name, "--disk", disk, "--memory", "64M", "--cpus", "1", "--no-start")
+    files = {kind: lodge.folder.parent / f"{name}.{kind}" for kind in ("stick", "iso")}
+    for path in files.values():
+        path.write_bytes(bytes(1 << 20))
+    lodge("disk", "attach", name, files["stick"], "--name", "stick", "--bus", "usb", "--format", "raw")
+    lodge("cdrom", name, "insert", files["iso"])
 
 
 @pytest.fixture
@@ -154,7 +181,9 @@ def bring(lodge, name, state, env=None):
 def store(lodge, state):
     """The test's store; for `full`, guests' folders are on a small file system, seen by commands
     with a prefix only."""
+    editor = "sed -i 's/^cpus=.*/&\\nstart-order=7/'"
     if state != "full":
+        lodge.env["EDITOR"] = editor
         yield lodge
         return
     if os.geteuid() != 0 or subprocess.run(["unshare", "--mount", "true"],
@@ -167,6 +196,7 @@ def store(lodge, state):
                                "exec sleep 600"], stdout=subprocess.PIPE)
     assert holder.stdout.readline() == b"made\n"
     there = Lodge(lodge.folder, prefix=["nsenter", f"--mount=/proc/{holder.pid}/ns/mnt"])
+    there.env["EDITOR"] = editor
     yield there
     subprocess.run([*there.prefix, "rm", "-f", guests / ".filler"], check=True)
     there.remove()
@@ -185,9 +215,10 @@ def fill(there):
 
 
 def words_of(verb, name, lodge):
-    extra = lodge.folder.parent / f"{name}.extra"
-    extra.write_bytes(bytes(1 << 20))
-    values = {"G": name, "G-2": f"{name}-2", "EXTRA": extra}
+    values = {"G": name, "G-2": f"{name}-2"}
+    for word in ("EXTRA", "DISC", "STICK"):
+        values[word] = lodge.folder.parent / f"{name}.{word}"
+        values[word].write_bytes(bytes(1 << 20))
     return [values.get(word, word) for word in verb.split()]
 
 
