@@ -29,7 +29,11 @@ test_host_add_uplink(TestHost *host)
         netns_run(host->outside,
                   "ip addr add 192.0.2.1/24 dev up0 && ip addr add 2001:db8::1/64 dev up0 nodad &&"
                   " ip link set up0 up"));
-    g_free(netns_run(NULL, "ip addr add 2001:db8::2/64 dev eth0 nodad"));
+    /* Its local route comes when the kernel has heard that there is a carrier. */
+    g_free(netns_run(NULL, "ip addr add 2001:db8::2/64 dev eth0 nodad;"
+                           " for i in $(seq 200); do"
+                           " ip -6 route show table local | grep -q '2001:db8::2 ' && exit;"
+                           " sleep 0.05; done; exit 1"));
 }
 
 void
