@@ -180,6 +180,33 @@ check_space(const LodgeImgConversion *conversion, const char *target, GError **e
     return lodge_file_system_check(folder, is_smaller ? bytes / 2 : bytes, "it", error);
 }
 
+gboolean
+lodge_img_create_compressed(const char *path, const char *backing, guint64 size_bytes,
+                            GError **error)
+{
+    g_autofree char *target = absolute(path);
+    g_autofree char *folder = g_path_get_dirname(target);
+    g_autofree char *below = backing != NULL ? absolute(backing) : NULL;
+    g_autofree char *relative = below != NULL ? lodge_path_relative(below, folder) : NULL;
+    g_autofree char *size = g_strdup_printf("%" G_GUINT64_FORMAT, size_bytes);
+    if (!refuse_existing(target, error)) {
+        return explain(error, "making", path);
+    }
+    for (int zstd = 1; zstd >= 0; zstd--) {
+        const char *type = zstd ? "compression_type=zstd" : "compression_type=zlib";
+        const char *argv[] = {"qemu-img", "create", "-q", "-f", "qcow2", "-o", type,
+                              target,     size,     NULL, NULL, NULL,    NULL, NULL};
+        if (backing != NULL) {
+            const char *const stands[] = {"-F", "qcow2", "-b", relative, target, size};
+            memcpy(&argv[7], stands, sizeof stands);
+        }
+        if (create(argv, target, zstd ? NULL : error)) {
+            return TRUE;
+        }
+    }
+    return explain(error, "making", path);
+}
+
 /* "    (12.34/100%)" */
 static void
 on_convert_line(const char *line, gpointer data)

@@ -49,6 +49,11 @@ gboolean lodge_img_create_overlay(const char *path, const char *backing, const c
 gboolean lodge_img_create(const char *path, const char *format, guint64 size_bytes,
                           LodgePreallocation preallocation, GError **error);
 
+/* Make an empty qcow2 file whose compressed clusters are zstd (or zlib, where QEMU can't), on
+ * @backing, a qcow2 file (NULL: on nothing). EXISTS if there is such a file already. */
+gboolean lodge_img_create_compressed(const char *path, const char *backing, guint64 size_bytes,
+                                     GError **error);
+
 /* Copy a disk, backing files and all, into one new file, if there is space for it. Parts of
  * @progress (may be NULL) go from 0 to 1. What is refused with trusted FALSE: see
  * lodge_img_check_foreign(). */

@@ -1,0 +1,93 @@
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "qemu/qcow2.h"
+#include "qemu/storage.h"
+#include "qmp/qmp.h"
+
+#define FUSE "/dev/fuse"
+
+enum {
+    START_TIMEOUT_MS = 60 * 1000,
+    ANSWER_TIMEOUT_MS = 10 * 1000,
+};
+
+static void
+add(GPtrArray *argv, const char *option, char *value)
+{
+    g_ptr_array_add(argv, g_strdup(option));
+    g_ptr_array_add(argv, value);
+}
+
+/* A comma in a value is written twice. */
+static char *
+quoted(const char *text)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ",", -1);
+    return g_strjoinv(",,", parts);
+}
+
+static gboolean
+add_view(GPtrArray *argv, const LodgeStorageView *view, gsize number, GError **error)
+{
+    g_autofree char *node = g_strdup_printf("disk%zu", number);
+    g_autofree char *file = quoted(view->file);
+    g_autoptr(GPtrArray) chain = lodge_disk_chain(view->path, "qcow2", error);
+    for (guint depth = chain != NULL ? chain->len : 0; depth > 0; depth--) {
+        g_autoptr(json_t) value = lodge_storage_node(chain, depth - 1, node, FALSE);
+        char *text = json_dumps(value, JSON_COMPACT);
+        add(argv, "--blockdev", g_strdup(text));
+        free(text);
+    }
+    add(argv, "--export",
+        g_strdup_printf("type=fuse,id=show-%s,node-name=%s,mountpoint=%s,writable=off", node, node,
+                        file));
+    return chain != NULL;
+}
+
+gboolean
+lodge_storage_show(const LodgeStorageView *views, gsize count, const char *socket, GError **error)
+{
+    g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *place = quoted(socket);
+    if (access(FUSE, R_OK | W_OK) < 0) {
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               FUSE ": %s (`modprobe fuse`, or be allowed to use it)",
+                               g_strerror(errno));
+    }
+    g_ptr_array_add(argv, g_strdup("qemu-storage-daemon"));
+    g_ptr_array_add(argv, g_strdup("--daemonize"));
+    add(argv, "--chardev", g_strdup_printf("socket,id=monitor,server=on,wait=off,path=%s", place));
+    add(argv, "--monitor", g_strdup("monitor"));
+    for (gsize i = 0; i < count; i++) {
+        if (!add_view(argv, &views[i], i, error)) {
+            return FALSE;
+        }
+    }
+    g_ptr_array_add(argv, NULL);
+    return lodge_process_run_argv((const char *const *)argv->pdata, START_TIMEOUT_MS, NULL, error);
+}
+
+gboolean
+lodge_storage_hide(const char *socket, GError **error)
+{
+    gint64 deadline = lodge_deadline_in(ANSWER_TIMEOUT_MS);
+    g_autoptr(LodgeQmp) qmp = lodge_qmp_connect(socket, deadline, error);
+    if (qmp == NULL || !lodge_qmp_run(qmp, deadline, error, "quit", NULL)) {
+        return FALSE;
+    }
+    /* It ends the connection in its end. */
+    g_autoptr(GError) closed = NULL;
+    while (!lodge_qmp_is_closed(qmp)) {
+        g_autoptr(json_t) event = lodge_qmp_next_event(qmp, deadline, &closed);
+        if (event == NULL) {
+            break;
+        }
+    }
+    return lodge_qmp_is_closed(qmp) ||
+           lodge_error_set(error, LODGE_ERROR_TIMEOUT, "qemu-storage-daemon does not end");
+}
