@@ -6,6 +6,7 @@
 #include "model/image.h"
 #include "model/key-file.h"
 #include "model/network.h"
+#include "model/point.h"
 #include "model/prefix.h"
 #include "model/schema.h"
 #include "model/snapshot.h"

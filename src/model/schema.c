@@ -285,6 +285,18 @@ store(const LodgeKey *key, gpointer object, Value *value)
     g_clear_pointer(&value->text, g_free);
 }
 
+void
+lodge_schema_write(const LodgeSection *section, gconstpointer object, GKeyFile *file,
+                   const char *group)
+{
+    for (gsize i = 0; i < section->key_count; i++) {
+        g_autofree char *value = lodge_schema_format(&section->keys[i], object);
+        if (value != NULL && g_strcmp0(value, section->keys[i].fallback) != 0) {
+            g_key_file_set_string(file, group, section->keys[i].name, value);
+        }
+    }
+}
+
 gboolean
 lodge_schema_value(const LodgeKey *key, const char *value, char **out_canonical, GError **error)
 {

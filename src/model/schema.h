@@ -72,6 +72,10 @@ void lodge_schema_clear(const LodgeSection *section, gpointer object);
 /* The value of a field as it would be written; NULL for an unset text. Free with g_free. */
 char *lodge_schema_format(const LodgeKey *key, gconstpointer object);
 
+/* Write the fields of @object that differ from their fallbacks into the group @group of @file. */
+void lodge_schema_write(const LodgeSection *section, gconstpointer object, GKeyFile *file,
+                        const char *group);
+
 /* Would @value do for @key? USAGE error if not. On success the canonical spelling goes to
  * @out_canonical (may be NULL; free with g_free). */
 gboolean lodge_schema_value(const LodgeKey *key, const char *value, char **out_canonical,

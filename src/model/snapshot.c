@@ -103,26 +103,15 @@ lodge_snapshot_parse(const char *name, const char *text, gsize length, GError **
     return g_steal_pointer(&snapshot);
 }
 
-static void
-write_group(GKeyFile *file, const char *group, const LodgeSection *section, gconstpointer object)
-{
-    for (gsize i = 0; i < section->key_count; i++) {
-        g_autofree char *value = lodge_schema_format(&section->keys[i], object);
-        if (value != NULL && g_strcmp0(value, section->keys[i].fallback) != 0) {
-            g_key_file_set_string(file, group, section->keys[i].name, value);
-        }
-    }
-}
-
 char *
 lodge_snapshot_format(const LodgeSnapshot *snapshot)
 {
     g_autoptr(GKeyFile) file = g_key_file_new();
-    write_group(file, "snapshot", &sections[0], snapshot);
+    lodge_schema_write(&sections[0], snapshot, file, "snapshot");
     for (guint i = 0; i < snapshot->disks->len; i++) {
         const LodgeSnapshotDisk *disk = snapshot->disks->pdata[i];
         g_autofree char *group = g_strconcat(DISK_GROUP, disk->name, NULL);
-        write_group(file, group, &sections[1], disk);
+        lodge_schema_write(&sections[1], disk, file, group);
     }
     return g_key_file_to_data(file, NULL, NULL);
 }

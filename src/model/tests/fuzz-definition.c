@@ -28,6 +28,14 @@ fuzz_one(const guint8 *data, gsize size)
         g_autoptr(LodgeImage) second = lodge_image_parse("fuzz", again, strlen(again), NULL);
         g_assert_nonnull(second);
     }
+    g_autoptr(LodgePoint) point = lodge_point_parse("20261121-154423", text, size, NULL);
+    if (point != NULL) {
+        g_autofree char *again = lodge_point_format(point);
+        g_autoptr(LodgePoint)
+            second = lodge_point_parse("20261121-154423", again, strlen(again), NULL);
+        g_assert_nonnull(second);
+    }
+    lodge_point_time(text);
     LodgeUsbSpec spec;
     lodge_usb_spec_parse(text, &spec, NULL);
     g_autoptr(GPtrArray) forwards = lodge_forwards_parse(text, NULL);
