@@ -95,14 +95,16 @@ check_free(const LodgeStaging *staging, LodgeStoreKind kind, GError **error)
     return TRUE;
 }
 
-LodgeStaging *
-lodge_staging_begin(const LodgeStore *store, LodgeStoreKind kind, const char *name, GError **error)
+static LodgeStaging *
+begin(const LodgeStore *store, LodgeStoreKind kind, const char *name, gboolean replace,
+      GError **error)
 {
     g_autoptr(LodgeStaging) staging = g_new0(LodgeStaging, 1);
     staging->lock_fd = -1;
     staging->name = g_strdup(name);
     staging->parent = g_build_filename(store->root, kind_folders[kind], NULL);
-    if (!check_free(staging, kind, error) || !lodge_dir_make(staging->parent, 0755, error)) {
+    if ((!replace && !check_free(staging, kind, error)) ||
+        !lodge_dir_make(staging->parent, 0755, error)) {
         return NULL;
     }
     sweep(staging->parent);
@@ -123,11 +125,25 @@ lodge_staging_begin(const LodgeStore *store, LodgeStoreKind kind, const char *na
     }
     /* From here on the folder is ours to remove. */
     staging->folder = g_steal_pointer(&folder);
-    if (!check_free(staging, kind, error) || !lodge_tree_remove(staging->folder, error) ||
+    if ((!replace && !check_free(staging, kind, error)) ||
+        !lodge_tree_remove(staging->folder, error) ||
         !lodge_dir_make(staging->folder, kind == LODGE_STORE_GUESTS ? 0700 : 0755, error)) {
         return NULL;
     }
     return g_steal_pointer(&staging);
+}
+
+LodgeStaging *
+lodge_staging_begin(const LodgeStore *store, LodgeStoreKind kind, const char *name, GError **error)
+{
+    return begin(store, kind, name, FALSE, error);
+}
+
+LodgeStaging *
+lodge_staging_begin_over(const LodgeStore *store, LodgeStoreKind kind, const char *name,
+                         GError **error)
+{
+    return begin(store, kind, name, TRUE, error);
 }
 
 const char *

@@ -66,6 +66,9 @@ typedef struct LodgeStaging LodgeStaging;
 /* Begin. EXISTS if @name is there already; BUSY if another command is making it just now. */
 LodgeStaging *lodge_staging_begin(const LodgeStore *store, LodgeStoreKind kind, const char *name,
                                   GError **error);
+/* The same for one that may be there already: lodge_staging_commit() with @replace. */
+LodgeStaging *lodge_staging_begin_over(const LodgeStore *store, LodgeStoreKind kind,
+                                       const char *name, GError **error);
 /* Where to put the files; borrowed. */
 const char *lodge_staging_folder(const LodgeStaging *staging);
 /* Give the folder its name, at one stroke. EXISTS if somebody else was quicker. With @replace a
