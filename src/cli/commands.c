@@ -7,6 +7,7 @@
 #define SCREEN "A guest's screen, keys and insides"
 #define DISKS "Disks and devices"
 #define SNAPSHOTS "Snapshots"
+#define BACKUPS "Backups"
 #define IMAGES "Images"
 #define NETWORKS "Networks"
 #define HOST "This host"
@@ -203,6 +204,34 @@ static const LodgeCommandRow rows[] = {
      "tell.",
      "lodge snapshot diff web1 before-upgrade\nlodge snapshot diff web1 monday tuesday", NULL, 2, 3,
      LODGE_WORD_GUEST, FALSE, lodge_cmd_snapshot_diff},
+    {"backup", BACKUPS, "GUEST FOLDER", "keep what a guest's disks are in a folder elsewhere",
+     "The first time all of them, then what changed since, which the disks note by themselves; of "
+     "all disks as they are at one moment. A guest that runs goes on: it stands still for some "
+     "milliseconds, with its file systems at rest if an agent in it can. What is written is "
+     "compressed, read back and noted with checksums; it is qcow2 files that qemu-img reads "
+     "without "
+     "Lodge. FOLDER must be there; FOLDER/GUEST is made in it.",
+     "lodge backup web1 /srv/backups\n"
+     "lodge backup web1 /srv/backups --keep \"7d 4w 6m\" # and remove old points\n"
+     "lodge backup --list /srv/backups\n"
+     "lodge backup --verify /srv/backups/web1 20261121 # one point, or all without it",
+     lodge_options_backup, 1, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_backup},
+    {"backup mount", BACKUPS, "FOLDER/GUEST POINT DIRECTORY",
+     "see the disks of a point as files, without restoring",
+     "Each disk is a raw file DISK.raw in DIRECTORY, which must be empty; read-only. Needs FUSE.",
+     "lodge backup mount /srv/backups/web1 20261121-154423 /mnt", NULL, 3, 3, LODGE_WORD_FILE,
+     FALSE, lodge_cmd_backup_mount},
+    {"backup unmount", BACKUPS, "DIRECTORY", "end that", NULL, "lodge backup unmount /mnt", NULL, 1,
+     1, LODGE_WORD_FILE, FALSE, lodge_cmd_backup_unmount},
+    {"restore", BACKUPS, "FOLDER/GUEST", "make a guest of a backup",
+     "Of the newest point unless --point says another. All that it stands on is verified first. "
+     "The "
+     "guest is stopped then, and its disks stand on nothing but themselves. A guest of that name "
+     "is "
+     "replaced only after asking, and if it is stopped.",
+     "lodge restore /srv/backups/web1\n"
+     "lodge restore /srv/backups/web1 --point 20261121 --as web1-then # beside the present one",
+     lodge_options_restore, 1, 1, LODGE_WORD_FILE, FALSE, lodge_cmd_restore},
     {"disk list", DISKS, "[GUEST]", "show guests' disks", NULL,
      "lodge disk list\nlodge disk list web1 --json", NULL, 0, 1, LODGE_WORD_GUEST, FALSE,
      lodge_cmd_disk_list},

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "ops/backup-bitmaps.h"
 #include "ops/given-up.h"
 #include "ops/snapshot-private.h"
 #include "qemu/img.h"
@@ -115,7 +116,8 @@ fresh_layers_make(const Session *session, const GPtrArray *fresh, const char *mo
         g_autofree char *path = lodge_store_guest_path(session->store, guest, layer->file);
         g_autofree char *below = lodge_store_guest_path(session->store, guest, layer->below);
         const char *format = layer->below_format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
-        if (!lodge_img_create_overlay(path, below, format, 0, error)) {
+        if (!lodge_img_create_overlay(path, below, format, 0, error) ||
+            !bitmaps_continue(session->store, guest, path, error)) {
             return lodge_error_prefix(error, "disk %s", layer->disk->name);
         }
     }

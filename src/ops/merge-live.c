@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "ops/backup-bitmaps.h"
 #include "ops/hotplug.h"
 #include "ops/layer-files.h"
 #include "ops/merge.h"
@@ -238,6 +239,7 @@ commit_top(const Session *session, const Hotplug *hotplug, const LiveDisk *disk,
         return FALSE;
     }
     lodge_fault("live-repointed");
+    bitmaps_hand_on_live(&now, session->store, disk->nodes->pdata[0], disk->nodes->pdata[1]);
     hotplug_drop_layer(&now, disk->nodes->pdata[0], NULL);
     gboolean fine = !merging->resume || lodge_qmp_run(now.qmp, now.deadline, error, "cont", NULL);
     merging_end(session);

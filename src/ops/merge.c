@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "ops/backup-bitmaps.h"
 #include "ops/given-up.h"
 #include "ops/layer-files.h"
 #include "qemu/img.h"
@@ -103,6 +104,7 @@ merge_offline(const Session *session, const Layer *layer, const Layer *into, GEr
         return FALSE;
     }
     lodge_fault("merge-committed");
+    bitmaps_hand_on(session->store, session->guest->name, layer->file, into->file);
     if (!merging_write(session, &merging, error)) {
         return FALSE;
     }

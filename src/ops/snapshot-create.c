@@ -23,6 +23,7 @@
 #include "ops/merge.h"
 #include "ops/snapshot-mend.h"
 #include "ops/snapshot-private.h"
+#include "qemu/img-bitmap.h"
 #include "qmp/guest-agent.h"
 #include "store/snapshots.h"
 
@@ -37,7 +38,8 @@ typedef struct {
     LodgeProgress *progress;
     LodgeSnapshot *snapshot;
     GPtrArray *fresh;
-    char *staging; /* the folder's name, ".new-NAME" */
+    char *staging;      /* the folder's name, ".new-NAME" */
+    const char *begins; /* a bitmap that new layers begin; NULL: none */
 } Creation;
 
 static char *
@@ -93,6 +95,21 @@ keep_variables(const Creation *creation, GError **error)
 }
 
 static gboolean
+begin_bitmap(const Creation *creation, GError **error)
+{
+    const Session *session = creation->session;
+    for (guint i = 0; creation->begins != NULL && i < creation->fresh->len; i++) {
+        const FreshLayer *layer = creation->fresh->pdata[i];
+        g_autofree char *path = lodge_store_guest_path(session->store, session->guest->name,
+                                                       layer->file);
+        if (!lodge_img_bitmap_add(path, creation->begins, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
 prepare(Creation *creation, GError **error)
 {
     g_autofree char *folder = staging_path(creation, NULL);
@@ -102,7 +119,8 @@ prepare(Creation *creation, GError **error)
     }
     lodge_fault("create-begun");
     if (!keep_definition(creation, error) ||
-        !fresh_layers_make(creation->session, creation->fresh, NULL, error)) {
+        !fresh_layers_make(creation->session, creation->fresh, NULL, error) ||
+        !begin_bitmap(creation, error)) {
         return FALSE;
     }
     return write_conf(creation, error);
@@ -241,7 +259,7 @@ take_stopped(const Creation *creation, GError **error)
 /* --- Both ------------------------------------------------------------------------------------- */
 
 static gboolean
-check_wish(const Session *session, const char *name, GError **error)
+check_wish(const Session *session, const char *name, gboolean with_memory, GError **error)
 {
     g_autofree char *path = lodge_store_snapshot_path(session->store, session->guest->name, name,
                                                       NULL);
@@ -257,7 +275,7 @@ check_wish(const Session *session, const char *name, GError **error)
                                "not go back without its disks (tpm=no does without one)");
     }
     /* Written at most: all of its memory. */
-    guint64 needed = session->state->has_qemu ? session->guest->memory_bytes : 0;
+    guint64 needed = with_memory ? session->guest->memory_bytes : 0;
     guint64 there = lodge_file_system_free(path);
     if (there != 0 && needed > there) {
         g_autofree char *wanted = lodge_size_human(needed);
@@ -301,6 +319,37 @@ describe(const Session *session, const LodgeSnapshotWish *wish, const char *name
     return snapshot;
 }
 
+static GPtrArray *
+plan_layers(const Session *session, LodgeSnapshot *snapshot, GError **error)
+{
+    GPtrArray *fresh = fresh_layers_plan(session->store, session->guest, error);
+    for (guint i = 0; fresh != NULL && i < fresh->len; i++) {
+        const FreshLayer *layer = fresh->pdata[i];
+        lodge_snapshot_add_disk(snapshot, layer->disk->name, layer->below, layer->below_format);
+    }
+    return fresh;
+}
+
+LodgeSnapshot *
+snapshot_cover(Session *session, const char *name, const char *begins, LodgeProgress *progress,
+               GError **error)
+{
+    const LodgeSnapshotWish wish = {.guest = session->guest->name, .disks_only = TRUE};
+    g_autoptr(LodgeSnapshot) snapshot = describe(session, &wish, name);
+    g_autoptr(GPtrArray) fresh = check_wish(session, name, FALSE, error)
+                                     ? plan_layers(session, snapshot, error)
+                                     : NULL;
+    g_autofree char *staging = snapshot_staging_name(name);
+    const Creation creation = {session, &wish, progress, snapshot, fresh, staging, begins};
+    if (fresh == NULL || !take_running(&creation, error)) {
+        lodge_interrupt_forget();
+        session_refresh(session, NULL);
+        snapshot_mend(session, NULL);
+        return NULL;
+    }
+    return g_steal_pointer(&snapshot);
+}
+
 LodgeSnapshot *
 lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
                       LodgeProgress *progress, GError **error)
@@ -313,16 +362,13 @@ lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
     g_autofree char *name = wish->name != NULL ? g_strdup(wish->name)
                                                : g_date_time_format(now, "%Y%m%d-%H%M%S");
     g_autoptr(LodgeSnapshot) snapshot = describe(session, wish, name);
-    g_autoptr(GPtrArray) fresh = check_wish(session, name, error)
-                                     ? fresh_layers_plan(store, session->guest, error)
+    gboolean with_memory = session->state->has_qemu && !wish->disks_only;
+    g_autoptr(GPtrArray) fresh = check_wish(session, name, with_memory, error)
+                                     ? plan_layers(session, snapshot, error)
                                      : NULL;
-    g_autofree char *staging = g_strconcat(".new-", name, NULL);
-    for (guint i = 0; fresh != NULL && i < fresh->len; i++) {
-        const FreshLayer *layer = fresh->pdata[i];
-        lodge_snapshot_add_disk(snapshot, layer->disk->name, layer->below, layer->below_format);
-    }
-    const Creation creation = {session,  wish,  lodge_job_progress(session->job, progress),
-                               snapshot, fresh, staging};
+    g_autofree char *staging = snapshot_staging_name(name);
+    const Creation creation = {
+        session, wish, lodge_job_progress(session->job, progress), snapshot, fresh, staging, NULL};
     gboolean fine = fresh != NULL &&
                     (session->state->has_qemu ? take_running(&creation, error)
                                               : take_stopped(&creation, error)) &&

@@ -21,6 +21,12 @@ enum {
     THAW_TIMEOUT_MS = 5000,
 };
 
+char *
+snapshot_staging_name(const char *name)
+{
+    return g_strconcat(STAGING, name, NULL);
+}
+
 gboolean
 snapshot_needs_mending(const LodgeStore *store, const char *guest)
 {

@@ -23,6 +23,17 @@ typedef struct {
     int file_format;       /* qcow2, unless it is a layer that is there */
 } FreshLayer;
 
+/* The folder of a snapshot that is not finished: ".new-NAME". Free with g_free. */
+char *snapshot_staging_name(const char *name);
+
+/* Cover the disks of the running guest with new layers, all at one moment, so that what they were
+ * is read at leisure: as a snapshot of disks that is begun and never finished. snapshot_mend()
+ * takes the layers away again, as it does if we die meanwhile. @begins: a bitmap that the new
+ * layers begin (NULL: none). What is below them is in the result; free it with
+ * lodge_snapshot_free(). On error nothing of it stays. */
+LodgeSnapshot *snapshot_cover(Session *session, const char *name, const char *begins,
+                              LodgeProgress *progress, GError **error);
+
 /* An empty list, and one more; texts are copied. */
 GPtrArray *fresh_layers_new(void);
 void fresh_layers_add(GPtrArray *all, const LodgeDisk *disk, const char *below, int below_format,

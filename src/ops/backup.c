@@ -1,0 +1,380 @@
+/* Theory of operation: a point is made of disks at rest.
+ *
+ *   FOLDER/GUEST/.new-TIME   is begun
+ *   (a guest that runs)      its disks are covered with new layers, as by a snapshot of disks, and
+ *                            these begin the bitmap of this point
+ *   backups.conf             says that this point is being made
+ *   qemu-storage-daemon      copies what bitmaps name, from below the new layers
+ *   the files                are read back
+ *   (a stopped guest)        its disks begin the bitmap of this point
+ *   FOLDER/GUEST/TIME        is the point's name: now it counts
+ *   backups.conf             says so
+ *   (a guest that runs)      its new layers are merged again
+ *
+ * The guest's QEMU has nothing to do with the target, which may be slow or full. Bitmaps of the
+ * last point stay until the next has its name. What a killed command left is a snapshot that was
+ * begun (the next command on the guest, or its keeper, takes it away) and a hidden folder (the next
+ * backup does). */
+#include "config.h"
+
+#include "ops/backup.h"
+
+#include <string.h>
+
+#include "base/base.h"
+#include "ops/backup-bitmaps.h"
+#include "ops/backup-copy.h"
+#include "ops/backup-files.h"
+#include "ops/backup-merge.h"
+#include "ops/keep.h"
+#include "ops/snapshot-mend.h"
+#include "ops/snapshot-private.h"
+#include "qemu/img-bitmap.h"
+#include "store/snapshots.h"
+
+typedef struct {
+    Session *session;
+    const LodgeBackupWish *wish;
+    LodgeProgress *progress;
+    BackupPlace *place;
+    LodgePoint *point;
+    LodgeSnapshot *cover; /* of a guest that runs */
+    char *cover_folder;   /* its folder's name */
+    GPtrArray *sources;
+    LodgeBackupDone *done;
+} Backup;
+
+static void
+backup_clear(Backup *backup)
+{
+    g_clear_pointer(&backup->sources, g_ptr_array_unref);
+    g_clear_pointer(&backup->cover, lodge_snapshot_free);
+    g_clear_pointer(&backup->cover_folder, g_free);
+    g_clear_pointer(&backup->place, backup_place_free);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Backup, backup_clear)
+
+void
+lodge_backup_done_free(LodgeBackupDone *done)
+{
+    if (done != NULL) {
+        lodge_point_free(done->point);
+        g_ptr_array_unref(done->removed);
+        g_free(done);
+    }
+}
+
+/* Disks that are not in a point: what is elsewhere and read-only is its own keeper's affair. */
+static gboolean
+is_left_out(const LodgeDisk *disk)
+{
+    return disk->read_only && (g_path_is_absolute(disk->file) || lodge_disk_is_remote(disk->file));
+}
+
+static gboolean
+check_disks(const Backup *backup, GError **error)
+{
+    const LodgeGuest *guest = backup->session->guest;
+    for (guint i = 0; i < guest->disks->len; i++) {
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        if (!is_left_out(disk) && lodge_disk_is_remote(disk->file)) {
+            return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                                   "disk %s is on another machine, %s, where it must be backed up "
+                                   "(detach it, or let it be read-only)",
+                                   disk->name, disk->file);
+        }
+    }
+    return TRUE;
+}
+
+/* A folder within the guest's own would be deleted with it. */
+static gboolean
+check_folder(const Backup *backup, GError **error)
+{
+    const Session *session = backup->session;
+    g_autofree char *inside = lodge_store_guest_path(session->store, session->guest->name, "x");
+    g_autofree char *target = g_build_filename(backup->wish->folder, "x", NULL);
+    g_autofree char *real_inside = lodge_path_real(inside);
+    g_autofree char *real_target = lodge_path_real(target);
+    *strrchr(real_inside, 'x') = '\0';
+    return !g_str_has_prefix(real_target, real_inside) ||
+           lodge_error_set(error, LODGE_ERROR_USAGE,
+                           "%s is in the guest's own folder, and would go with it",
+                           backup->wish->folder);
+}
+
+static gboolean
+note(const Backup *backup, const char *point, const char *next, GError **error)
+{
+    const Session *session = backup->session;
+    return bitmaps_note(session->store, session->guest->name, backup->place->id,
+                        backup->wish->folder, point, next, error);
+}
+
+/* Bring the disks of a guest that runs to rest. */
+static gboolean
+cover(Backup *backup, GError **error)
+{
+    Session *session = backup->session;
+    if (!session->state->has_qemu) {
+        return TRUE;
+    }
+    g_autofree char *name = g_strconcat("backup-", backup->point->name, NULL);
+    g_autofree char *begins = bitmap_name(backup->place->id, backup->point->name);
+    backup->cover_folder = snapshot_staging_name(name);
+    backup->cover = snapshot_cover(session, name, begins, backup->progress, error);
+    if (backup->cover == NULL) {
+        return FALSE;
+    }
+    backup->done->pause_ms = backup->cover->pause_ms;
+    backup->point->kind = backup->cover->kind == LODGE_SNAPSHOT_FROZEN ? LODGE_POINT_FROZEN
+                                                                       : LODGE_POINT_PLUG;
+    lodge_fault("backup-covered");
+    return TRUE;
+}
+
+/* Merge the layers that were put over the disks. The point is made, or will not be: what can't be
+ * merged now is by the next command. */
+static void
+uncover(const Backup *backup)
+{
+    g_autoptr(GError) problem = NULL;
+    if (backup->cover == NULL) {
+        return;
+    }
+    lodge_progress_stage(backup->progress, "new layers are merged");
+    if (!snapshot_mend(backup->session, &problem)) {
+        lodge_progress_stage(backup->progress, "merging waits for the next command: %s",
+                             problem->message);
+    }
+}
+
+static void
+list_sources(Backup *backup)
+{
+    const Session *session = backup->session;
+    const LodgeGuest *guest = session->guest;
+    backup->sources = backup_sources_new();
+    for (guint i = 0; i < guest->disks->len; i++) {
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        const LodgeSnapshotDisk *covered = backup->cover != NULL
+                                               ? lodge_snapshot_disk(backup->cover, disk->name)
+                                               : NULL;
+        if (!is_left_out(disk)) {
+            backup_sources_add(backup->sources, session->store, guest, disk,
+                               covered != NULL ? covered->file : disk->file,
+                               covered != NULL ? covered->format : disk->format);
+        }
+    }
+    backup_sources_compare(backup->sources, backup->place, backup->wish->full, backup->point);
+}
+
+static gboolean
+keep_seed(const Backup *backup, GError **error)
+{
+    static const char *const names[] = {"seed.txt", "seed.iso"};
+    const Session *session = backup->session;
+    for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *from = lodge_store_guest_path(session->store, session->guest->name,
+                                                       names[i]);
+        g_autofree char *to = backup_place_staged(backup->place, backup->point->name, names[i]);
+        if (!g_file_test(from, G_FILE_TEST_EXISTS)) {
+            continue;
+        }
+        backup->point->seed = g_strdup(names[i]);
+        backup->point->seed_sha256 = backup_file_keep(from, to, error);
+        return backup->point->seed_sha256 != NULL;
+    }
+    return TRUE;
+}
+
+/* Definition and UEFI variables of the moment: a running guest's are where its cover is. */
+static gboolean
+keep_files(const Backup *backup, GError **error)
+{
+    const Session *session = backup->session;
+    const char *guest = session->guest->name;
+    const char *folder = backup->cover_folder;
+    LodgePoint *point = backup->point;
+    g_autofree char *conf = folder != NULL
+                                ? lodge_store_snapshot_path(session->store, guest, folder,
+                                                            SNAPSHOT_DEFINITION)
+                                : lodge_store_guest_path(session->store, guest, "guest.conf");
+    g_autofree char *conf_to = backup_place_staged(backup->place, point->name, PLACE_DEFINITION);
+    point->definition = backup_file_keep(conf, conf_to, error);
+    if (point->definition == NULL || !keep_seed(backup, error)) {
+        return FALSE;
+    }
+    if (session->guest->firmware != LODGE_FIRMWARE_UEFI) {
+        return TRUE;
+    }
+    g_autofree char *from = folder != NULL ? lodge_store_snapshot_path(session->store, guest,
+                                                                       folder, SNAPSHOT_VARIABLES)
+                                           : lodge_store_guest_path(session->store, guest,
+                                                                    session->guest->variables);
+    g_autofree char *to = backup_place_staged(backup->place, point->name, PLACE_VARIABLES);
+    point->variables = backup_file_keep(from, to, error);
+    return point->variables != NULL;
+}
+
+/* From now on the disks of a stopped guest note what changes; those of one that runs do so since
+ * they were covered. */
+static gboolean
+begin_bitmaps(const Backup *backup, GError **error)
+{
+    g_autofree char *name = bitmap_name(backup->place->id, backup->point->name);
+    for (guint i = 0; backup->cover == NULL && i < backup->sources->len; i++) {
+        const BackupSource *source = backup->sources->pdata[i];
+        if (!source->disk->read_only && g_str_equal(source->format, "qcow2") &&
+            !lodge_img_bitmap_add(source->path, name, error)) {
+            return lodge_error_prefix(error, "disk %s", source->disk->name);
+        }
+    }
+    return TRUE;
+}
+
+static gboolean
+make(Backup *backup, GError **error)
+{
+    const LodgePoint *newest = backup_place_newest(backup->place);
+    if (!cover(backup, error)) {
+        return FALSE;
+    }
+    list_sources(backup);
+    if (!note(backup, newest != NULL ? newest->name : NULL, backup->point->name, error)) {
+        return FALSE;
+    }
+    lodge_fault("backup-noted");
+    if (!backup_sources_copy(backup->sources, backup->place, backup->point, backup->progress,
+                             &backup->done->copied_bytes, error) ||
+        !keep_files(backup, error) || !begin_bitmaps(backup, error)) {
+        return FALSE;
+    }
+    if (!backup_place_publish(backup->place, backup->point, error)) {
+        return FALSE;
+    }
+    lodge_fault("backup-published");
+    return TRUE;
+}
+
+/* As it was before. */
+static void
+undo(Backup *backup)
+{
+    const LodgePoint *newest = backup_place_newest(backup->place);
+    lodge_interrupt_forget();
+    lodge_progress_failed(backup->progress);
+    backup_place_abandon(backup->place, backup->point->name);
+    note(backup, newest != NULL ? newest->name : NULL, NULL, NULL);
+    uncover(backup);
+}
+
+static void
+finish(Backup *backup)
+{
+    const LodgeGuest *guest = backup->session->guest;
+    note(backup, backup->point->name, NULL, NULL);
+    lodge_fault("backup-recorded");
+    uncover(backup);
+    /* Its definition names the tops again. */
+    g_autoptr(LodgeGuest) now = lodge_store_guest(backup->session->store, guest->name, NULL);
+    for (guint i = 0; now != NULL && i < now->disks->len; i++) {
+        bitmaps_sweep(backup->session, now->disks->pdata[i]);
+    }
+    lodge_event_append(
+        backup->session->store, guest->name, "backed-up",
+        json_pack("{s:s, s:s}", "folder", backup->place->folder, "point", backup->point->name));
+}
+
+/* Remove what is not to be kept, the oldest first. */
+static gboolean
+thin_out(Backup *backup, const LodgeKeep *keep, GError **error)
+{
+    BackupPlace *place = backup->place;
+    g_autoptr(GTimeZone) zone = g_time_zone_new_local();
+    g_autofree gint64 *times = g_new0(gint64, place->points->len + 1);
+    g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+    for (guint i = 0; i < place->points->len; i++) {
+        const LodgePoint *point = place->points->pdata[i];
+        times[i] = lodge_point_time(point->name);
+        g_ptr_array_add(names, g_strdup(point->name));
+    }
+    g_autofree gboolean *chosen = lodge_keep_choose(keep, times, names->len, zone);
+    for (guint i = 0; i < names->len; i++) {
+        if (chosen[i]) {
+            continue;
+        }
+        lodge_progress_stage(backup->progress, "point %s goes", (const char *)names->pdata[i]);
+        if (!backup_merge_remove(place, names->pdata[i], error)) {
+            return FALSE;
+        }
+        g_ptr_array_add(backup->done->removed, g_strdup(names->pdata[i]));
+    }
+    return TRUE;
+}
+
+static gboolean
+begin(Backup *backup, GError **error)
+{
+    const char *guest = backup->session->guest->name;
+    g_autoptr(GDateTime) now = g_date_time_new_now_local();
+    if (!check_disks(backup, error) || !check_folder(backup, error)) {
+        return FALSE;
+    }
+    backup->place = backup_place_open(backup->wish->folder, guest, error);
+    g_autofree char *name = backup->place != NULL ? backup_place_begin(backup->place, error) : NULL;
+    if (name == NULL) {
+        return FALSE;
+    }
+    backup->point = backup->done->point = lodge_point_new(name);
+    backup->point->guest = g_strdup(guest);
+    backup->point->made = g_date_time_format_iso8601(now);
+    lodge_fault("backup-begun");
+    return TRUE;
+}
+
+/* The list, after the point came to it. */
+static gboolean
+relist(Backup *backup, GError **error)
+{
+    LodgePoint *point = backup_place_read(backup->place, backup->point->name, error);
+    if (point != NULL) {
+        g_ptr_array_add(backup->place->points, point);
+    }
+    return point != NULL;
+}
+
+LodgeBackupDone *
+lodge_backup(const LodgeStore *store, const LodgeBackupWish *wish, LodgeProgress *progress,
+             GError **error)
+{
+    LodgeKeep keep = {0};
+    if (wish->keep != NULL && !lodge_keep_parse(wish->keep, &keep, error)) {
+        lodge_error_prefix(error, "--keep");
+        return NULL;
+    }
+    g_autoptr(Session) session = session_begin(store, wish->guest, "backup", error);
+    if (session == NULL) {
+        return NULL;
+    }
+    g_autoptr(LodgeBackupDone) done = g_new0(LodgeBackupDone, 1);
+    done->removed = g_ptr_array_new_with_free_func(g_free);
+    g_auto(Backup) backup = {.session = session,
+                             .wish = wish,
+                             .done = done,
+                             .progress = lodge_job_progress(session->job, progress)};
+    gboolean begun = begin(&backup, error);
+    if (!begun || !make(&backup, error)) {
+        lodge_error_prefix(error, "guest %s: backup", wish->guest);
+        if (begun) {
+            undo(&backup);
+        }
+        return NULL;
+    }
+    finish(&backup);
+    if (wish->keep != NULL && (!relist(&backup, error) || !thin_out(&backup, &keep, error))) {
+        lodge_error_prefix(error, "guest %s: the backup is made; but --keep", wish->guest);
+        return NULL;
+    }
+    return g_steal_pointer(&done);
+}

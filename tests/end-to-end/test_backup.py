@@ -1,0 +1,179 @@
+"""Backups: full, then what changed, of guests that run and that don't; read without Lodge, verified,
+thinned out, restored; and what is left when a command is killed at any step of that.
+
+What a point holds is compared whole with what the guest had then. LODGE_TEST_ALL=1 has all steps tried.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from lodge import BUSY, EXISTS, NOT_FOUND, USAGE, wait_until
+from test_snapshots import assert_nothing_nameless, content, make_blank, of_snapshot, tool, top, with_faults, write
+
+
+@pytest.fixture
+def target(folder, request):
+    """A folder for backups."""
+    path = folder / f"backups-{request.node.name.split('[')[0]}"
+    path.mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+def backup(lodge, name, target, *words):
+    return lodge("backup", name, target, *words, "--json").json
+
+
+def points(lodge, target):
+    return [one["point"] for one in lodge("backup", "--list", target, "--json").json]
+
+
+def in_point(lodge, target, name, point):
+    """What qemu-img alone reads of a point."""
+    return content(lodge, name, target / name / point / "root.qcow2")
+
+
+def assert_nothing_half(target, name):
+    hidden = [path.name for path in (target / name).glob(".*")]
+    assert not hidden, hidden
+
+
+# Guests that don't run
+
+
+def test_what_changed(lodge, target):
+    make_blank(lodge, "web1")
+    made, held = [], []
+
+    def step(full, why=None):
+        point = backup(lodge, "web1", target)
+        assert point["full"] == full, point
+        assert (point["disks"][0]["why"] or "").startswith(why) if why else not point["disks"][0]["why"], point
+        made.append(point["point"])
+        held.append(content(lodge, "web1"))
+        for name, then in zip(made, held):
+            assert in_point(lodge, target, "web1", name) == then
+        return point
+
+    write(lodge, "web1", 1, 1)
+    step(True)
+    write(lodge, "web1", 2, 2)
+    assert step(False)["copied_bytes"] == 1 << 20
+    assert step(False)["copied_bytes"] == 0
+    # zeroes and what is discarded are changes too
+    tool("qemu-io", "-f", "qcow2", "-c", "write -z 1M 64k", "-c", "discard 1088k 64k", top(lodge, "web1"))
+    step(False)
+    # layers of snapshots, below which the bitmap is; one that goes hands it on
+    lodge("snapshot", "create", "web1", "a")
+    write(lodge, "web1", 3, 3)
+    lodge("snapshot", "create", "web1", "b")
+    write(lodge, "web1", 4, 4)
+    assert step(False)["copied_bytes"] == 2 << 20
+    write(lodge, "web1", 5, 5)
+    lodge("snapshot", "create", "web1", "c")
+    write(lodge, "web1", 6, 6)
+    for name in "acb":
+        lodge("snapshot", "delete", "web1", name, "--yes")
+    assert top(lodge, "web1").name == "root.qcow2"
+    assert step(False)["copied_bytes"] == 2 << 20
+    # a state from before the point, and one from after it
+    lodge("snapshot", "create", "web1", "old")
+    write(lodge, "web1", 7, 7)
+    step(False)
+    lodge("snapshot", "restore", "web1", "old", "--yes")
+    write(lodge, "web1", 0, 8)
+    step(True, "what changed")
+    lodge("snapshot", "create", "web1", "young")
+    write(lodge, "web1", 1, 9)
+    lodge("snapshot", "restore", "web1", "young", "--yes")
+    write(lodge, "web1", 2, 10)
+    step(False)
+    lodge("disk", "resize", "web1", "root", "12M")
+    step(False)
+    assert backup(lodge, "web1", target, "--full")["full"]
+    assert_nothing_half(target, "web1")
+    lodge("backup", "--verify", target)
+    assert lodge("backup", "--verify", target / "web1", made[2], "--json").json["points"] == 1
+
+
+def test_restore_and_thin_out(lodge, target):
+    make_blank(lodge, "web1")
+    write(lodge, "web1", 1, 1)
+    for number in range(4):
+        write(lodge, "web1", number + 2, number + 2)
+        last = backup(lodge, "web1", target)["point"]
+    then = content(lodge, "web1")
+    # all but the newest of the day go: their content goes into those that stay
+    write(lodge, "web1", 7, 77)
+    kept = backup(lodge, "web1", target, "--keep", "1d")
+    assert kept["removed"][-1] == last and points(lodge, target) == [kept["point"]]
+    assert lodge("backup", "--list", target, "--json").json[0]["full"]
+    assert in_point(lodge, target, "web1", kept["point"]) == content(lodge, "web1") != then
+    lodge("backup", "--verify", target)
+    # under its own name only after asking, and with what it was
+    now = content(lodge, "web1")
+    write(lodge, "web1", 0, 99)
+    assert lodge("restore", target, status=USAGE).message
+    status, shown = lodge.on_terminal("restore", target / "web1", answers=[("?", "y\n")])
+    assert status == 0 and "Replace guest web1" in shown
+    assert content(lodge, "web1") == now
+    assert backup(lodge, "web1", target)["full"]
+    # under another: nothing that only one can have
+    mac = lodge.show("web1")["nics"][0]["mac"]
+    lodge("restore", target / "web1", "--as", "web2", "--point", kept["point"])
+    assert content(lodge, "web2") == now and lodge.show("web2")["nics"][0]["mac"] != mac
+    assert "hostname=web2\n" in (lodge.guest_folder("web2") / "seed.txt").read_text()
+    assert lodge("restore", target / "web1", "--point", "1999", status=NOT_FOUND).message
+
+
+def test_damage_is_found(lodge, target):
+    make_blank(lodge, "web1")
+    write(lodge, "web1", 1, 1)
+    first = backup(lodge, "web1", target)["point"]
+    write(lodge, "web1", 2, 2)
+    backup(lodge, "web1", target)
+    file = target / "web1" / first / "root.qcow2"
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    assert str(file) in lodge("backup", "--verify", target, status=1).message
+    # so the second, which stands on it, is not restored either, and no half guest is left
+    assert str(file) in lodge("restore", target, "--as", "web2", status=1).message
+    assert lodge.names() == ["web1"] and not lodge("list", "--json").json[0].get("job")
+    # nothing outside of the folder is ever read for it
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    tool("qemu-img", "rebase", "-u", "-f", "qcow2", "-F", "qcow2", "-b", top(lodge, "web1"),
+         target / "web1" / points(lodge, target)[1] / "root.qcow2")
+    assert "stands on" in lodge("restore", target, "--as", "web2", status=1).message
+
+
+def test_no_room_no_folder(lodge, target):
+    make_blank(lodge, "web1")
+    assert "mounted" in lodge("backup", "web1", target / "none", status=NOT_FOUND).message
+    assert lodge("backup", "web1", lodge.guest_folder("web1"), status=USAGE).message
+    small = target / "small"
+    small.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("needs root for a small file system")
+    tool("mount", "-t", "tmpfs", "-o", "size=4m", "none", small)
+    try:
+        write(lodge, "web1", 1, 1)
+        point = backup(lodge, "web1", small)["point"]
+        noise = target / "noise"
+        noise.write_bytes(os.urandom(6 << 20))
+        tool("qemu-io", "-f", "qcow2", "-c", f"write -s {noise} 2M 6M", top(lodge, "web1"))
+        assert "No space left" in lodge("backup", "web1", small, status=1).message
+        assert points(lodge, small) == [point]
+        assert_nothing_half(small, "web1")
+        tool("mount", "-o", "remount,size=32m", small)
+        later = backup(lodge, "web1", small)
+        assert not later["full"] and later["copied_bytes"] == 6 << 20
+        assert in_point(lodge, small, "web1", later["point"]) == content(lodge, "web1")
+    finally:
+        tool("umount", small)
