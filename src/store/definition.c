@@ -41,13 +41,28 @@ lodge_store_guest_file(const LodgeStore *store, const char *name, char **out_tex
     return read_file(path, name, out_text, error);
 }
 
+/* GLib leaves an empty line behind where a key came last in its group and went again: a definition
+ * that is changed by each snapshot would grow by them. */
+static char *
+squeeze(const char *text)
+{
+    GString *squeezed = g_string_sized_new(strlen(text));
+    for (const char *at = text; *at != '\0'; at++) {
+        if (!g_str_has_prefix(at, "\n\n\n")) {
+            g_string_append_c(squeezed, *at);
+        }
+    }
+    return g_string_free(squeezed, FALSE);
+}
+
 gboolean
 lodge_store_guest_write(const LodgeStore *store, const char *name, const char *text, GError **error)
 {
     g_autofree char *path = lodge_store_guest_path(store, name, "guest.conf");
+    g_autofree char *squeezed = squeeze(text);
     g_autoptr(LodgeGuest) guest = lodge_guest_parse(name, text, strlen(text), error);
     return guest != NULL &&
-           lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error);
+           lodge_file_write(path, squeezed, strlen(squeezed), 0600, LODGE_WRITE_DEFAULT, error);
 }
 
 GKeyFile *
