@@ -84,6 +84,14 @@ bitmaps_note(const LodgeStore *store, const char *guest, const char *id, const c
     return lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error);
 }
 
+char *
+bitmaps_next(const LodgeStore *store, const char *guest, const char *id)
+{
+    g_autoptr(GKeyFile) file = read_record(store, guest);
+    g_autofree char *group = g_strconcat("place ", id, NULL);
+    return g_key_file_get_string(file, group, "next", NULL);
+}
+
 char **
 bitmaps_noted(const LodgeStore *store, const char *guest)
 {
@@ -168,9 +176,10 @@ bitmaps_of_chain(const char *path, const char *format, const char *name, char **
             return g_steal_pointer(&found);
         }
     }
-    *out_why = g_strdup(g_str_equal(format, "raw") ? "a raw disk can't note what changes"
-                                                   : "what changed since the last backup is not "
-                                                     "known");
+    *out_why = g_strdup(g_str_equal(format, "raw")
+                            ? "a raw disk can't note what changes"
+                            : "what changed is not known (QEMU was killed, or it went back to what "
+                              "it was before)");
     return NULL;
 }
 

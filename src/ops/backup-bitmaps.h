@@ -27,6 +27,10 @@ char *bitmap_name(const char *id, const char *point);
 gboolean bitmaps_note(const LodgeStore *store, const char *guest, const char *id,
                       const char *folder, const char *point, const char *next, GError **error);
 
+/* The point that is being made in the place @id, or was by a command that was killed: its name is
+ * not used again, as there may be bitmaps of it. NULL: none. Free with g_free. */
+char *bitmaps_next(const LodgeStore *store, const char *guest, const char *id);
+
 /* The names that count. Free with g_strfreev. */
 char **bitmaps_noted(const LodgeStore *store, const char *guest);
 

@@ -285,13 +285,16 @@ backup_place_find(const BackupPlace *place, const char *name, GError **error)
 }
 
 char *
-backup_place_begin(const BackupPlace *place, GError **error)
+backup_place_begin(const BackupPlace *place, const char *after, GError **error)
 {
     const LodgePoint *newest = backup_place_newest(place);
     gint64 time_s = g_get_real_time() / G_USEC_PER_SEC;
     if (newest != NULL) {
         /* Clocks go back, points don't. */
         time_s = MAX(time_s, lodge_point_time(newest->name) + 1);
+    }
+    if (after != NULL) {
+        time_s = MAX(time_s, lodge_point_time(after) + 1);
     }
     g_autofree char *name = lodge_point_name(time_s);
     g_autofree char *path = backup_place_staged(place, name, NULL);

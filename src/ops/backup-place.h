@@ -46,9 +46,10 @@ const LodgePoint *backup_place_newest(const BackupPlace *place);
  * suggestion. */
 const LodgePoint *backup_place_find(const BackupPlace *place, const char *name, GError **error);
 
-/* Make a hidden folder for a point that nothing is called like yet. Its name (without the
- * ".new-" that its folder has so far) is to be freed with g_free. */
-char *backup_place_begin(const BackupPlace *place, GError **error);
+/* Make a hidden folder for a point that nothing is called like yet, later than all that are there
+ * and the one called @after (may be NULL). Its name (without the ".new-" that its folder has so
+ * far) is to be freed with g_free. */
+char *backup_place_begin(const BackupPlace *place, const char *after, GError **error);
 /* <folder>/.new-POINT[/FILE]. Free with g_free. */
 char *backup_place_staged(const BackupPlace *place, const char *point, const char *file);
 /* Write its point.conf, bring all of it to disk, and give it its name. */

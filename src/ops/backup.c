@@ -322,7 +322,11 @@ begin(Backup *backup, GError **error)
         return FALSE;
     }
     backup->place = backup_place_open(backup->wish->folder, guest, error);
-    g_autofree char *name = backup->place != NULL ? backup_place_begin(backup->place, error) : NULL;
+    if (backup->place == NULL) {
+        return FALSE;
+    }
+    g_autofree char *killed = bitmaps_next(backup->session->store, guest, backup->place->id);
+    g_autofree char *name = backup_place_begin(backup->place, killed, error);
     if (name == NULL) {
         return FALSE;
     }

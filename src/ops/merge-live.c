@@ -250,6 +250,30 @@ commit_top(const Session *session, const Hotplug *hotplug, const LiveDisk *disk,
 }
 
 static gboolean
+set_read_only(const Hotplug *hotplug, const LiveDisk *disk, guint depth, gboolean read_only)
+{
+    g_autofree char *writable = g_strconcat(disk->nodes->pdata[depth], "-w-file", NULL);
+    g_autofree char *own = g_strconcat(disk->nodes->pdata[depth], "-file", NULL);
+    json_t *node = format_above(disk, depth,
+                                hotplug_node_set(hotplug, writable) >= 0 ? writable : own);
+    json_object_set_new(node, "read-only", json_boolean(read_only));
+    return lodge_qmp_run(hotplug->qmp, hotplug->deadline, NULL, "blockdev-reopen", "{s:[o]}",
+                         "options", node);
+}
+
+/* What the layer that goes says of points is kept below; for that it must be writable. */
+static void
+hand_bitmaps_on(const Session *session, const Hotplug *hotplug, const LiveDisk *disk, guint depth)
+{
+    g_auto(GStrv) names = bitmaps_noted(session->store, session->guest->name);
+    if (names[0] != NULL && set_read_only(hotplug, disk, depth + 1, FALSE)) {
+        bitmaps_hand_on_live(hotplug, session->store, disk->nodes->pdata[depth],
+                             disk->nodes->pdata[depth + 1]);
+        set_read_only(hotplug, disk, depth + 1, TRUE);
+    }
+}
+
+static gboolean
 commit_between(const Session *session, const Hotplug *hotplug, const LiveDisk *disk, guint depth,
                Merging *merging, GError **error)
 {
@@ -281,6 +305,7 @@ commit_between(const Session *session, const Hotplug *hotplug, const LiveDisk *d
         return FALSE;
     }
     merging_end(session);
+    hand_bitmaps_on(session, &now, disk, depth);
     hotplug_drop_layer(&now, disk->nodes->pdata[depth], NULL);
     return TRUE;
 }

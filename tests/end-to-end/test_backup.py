@@ -4,7 +4,7 @@ thinned out, restored; and what is left when a command is killed at any step of 
 What a point holds is compared whole with what the guest had then. LODGE_TEST_ALL=1 has all steps tried.
 """
 
-import json
+import hashlib
 import os
 import shutil
 import signal
@@ -177,3 +177,182 @@ def test_no_room_no_folder(lodge, target):
         assert in_point(lodge, small, "web1", later["point"]) == content(lodge, "web1")
     finally:
         tool("umount", small)
+
+
+# Guests that run
+
+
+@pytest.fixture(scope="module")
+def running(shared):
+    shared.make("run", start=True)
+    return shared
+
+
+@pytest.fixture(scope="module")
+def place(folder):
+    path = folder / "backups-of-run"
+    path.mkdir()
+    return path
+
+
+def sh(lodge, text, name="run"):
+    return lodge("exec", name, "--", "sh", "-c", text, timeout_s=60).out.strip()
+
+
+# Numbered blocks with a checksum each, one after the other, as long as the file /tmp/go is there. In the
+# first partition, which nothing in `tiny` uses; 256 blocks of 4 KiB, over and over.
+WRITER = r"""
+dd if=/dev/zero of=/dev/vda1 bs=1M count=1 conv=fsync,notrunc 2>/dev/null
+touch /tmp/go
+n=0
+while [ -e /tmp/go ]; do
+    n=$((n + 1))
+    head=$(printf '%08d' $n)
+    sum=$(echo "$head" | md5sum | cut -c1-32)
+    { printf '%s %s\n' "$head" "$sum"; head -c 4054 /dev/zero; } |
+        dd of=/dev/vda1 bs=4096 seek=$((n % 256)) count=1 iflag=fullblock conv=fsync,notrunc 2>/dev/null
+done
+echo $n > /tmp/last
+"""
+
+CHECKSUM = "dd if=/dev/vda1 bs=1M count=1 iflag=direct 2>/dev/null | md5sum"
+
+
+def numbers(text):
+    """Those of all blocks that were written; each must be whole."""
+    found = []
+    for line in text.replace("\0", "").splitlines():
+        head, _, digest = line.partition(" ")
+        if head.isdigit() and len(head) == 8:
+            assert hashlib.md5(f"{head}\n".encode()).hexdigest() == digest, line
+            found.append(int(head))
+    return found
+
+
+def read_point(lodge, place, point, start):
+    """What the writer had written by then, as qemu-img alone reads it."""
+    raw = place / "raw"
+    tool("qemu-img", "convert", "-f", "qcow2", "-O", "raw", place / "run" / point / "root.qcow2", raw)
+    data = raw.read_bytes()[start:start + (1 << 20)]
+    raw.unlink()
+    return numbers("".join(data[at:at + 41].decode("ascii") + "\n" for at in range(0, 1 << 20, 4096)))
+
+
+def test_while_it_writes(running, place):
+    lodge = running
+    lodge("exec", "run", "--", "sh", "-c", f"cat > /tmp/writer; sh /tmp/writer >/dev/null 2>&1 &", input=WRITER.encode())
+    made = [backup(lodge, "run", place)]
+    made.append(backup(lodge, "run", place))
+    # snapshots come and go between; the layer between a and b, which goes first, has the bitmap then
+    lodge("snapshot", "create", "run", "a", "--disks-only")
+    lodge("snapshot", "create", "run", "b")
+    made.append(backup(lodge, "run", place))
+    lodge("snapshot", "create", "run", "c", "--disks-only")
+    for name in "bac":
+        lodge("snapshot", "delete", "run", name, "--yes")
+    made.append(backup(lodge, "run", place))
+    sh(lodge, "rm /tmp/go; while [ ! -e /tmp/last ]; do usleep 10000; done")
+    last = int(sh(lodge, "cat /tmp/last"))
+    made.append(backup(lodge, "run", place))
+    assert [one["full"] for one in made] == [True] + [False] * 4, made
+    assert all(one["kind"] == "frozen" and one["pause_ms"] > 0 for one in made)
+    assert lodge.state("run") == "running" and top(lodge, "run").name == "root.qcow2"
+    assert_nothing_nameless(lodge, "run")
+    lodge("backup", "--verify", place)
+    there = sh(lodge, CHECKSUM)
+    start = int(sh(lodge, "cat /sys/class/block/vda1/start")) * 512
+    highest = 0
+    for one in made:
+        found = sorted(read_point(lodge, place, one["point"], start))
+        newest = max(found, default=0)
+        # what was on disk at that moment: the newest, and all before it that it did not write over
+        assert found == list(range(max(newest - 256, 0) + 1, newest + 1)) and newest >= highest
+        highest = newest
+    assert highest == last
+    # and it boots
+    lodge("restore", place / "run", "--as", "again", "--point", made[-1]["point"])
+    lodge("start", "again")
+    assert sh(lodge, CHECKSUM, "again") == there
+    lodge("delete", "again", "--yes", "--force")
+    # the same bitmaps go on when it was stopped, and when it runs again
+    lodge("stop", "run")
+    assert not backup(lodge, "run", place)["full"]
+    lodge("start", "run")
+    later = backup(lodge, "run", place)
+    assert not later["full"]
+    assert sh(lodge, CHECKSUM) == there
+    # a QEMU that was killed did not say what changed
+    os.kill(lodge.qemu("run"), signal.SIGKILL)
+    lodge.wait_state("run", "crashed")
+    lodge("start", "run")
+    after = backup(lodge, "run", place)
+    assert after["full"] and "QEMU was killed" in after["disks"][0]["why"]
+    assert not backup(lodge, "run", place)["full"]
+
+
+# Killed at each step
+
+ALL = os.environ.get("LODGE_TEST_ALL") == "1"
+STOPPED = [("", "backup-begun backup-opened backup-noted backup-copied backup-whole backup-published "
+                "backup-recorded"),
+           ("--keep 1d", "backup-merging backup-merged backup-renamed backup-dropped")]
+STOPPED = [(words, step) for words, steps in STOPPED for step in steps.split()]
+STOPPED_FEW = [("", "backup-copied"), ("", "backup-published"), ("--keep 1d", "backup-merged")]
+
+
+@with_faults
+@pytest.mark.parametrize("words,step", STOPPED if ALL else STOPPED_FEW)
+def test_killed_while_stopped(lodge, target, words, step):
+    make_blank(lodge, "web1")
+    held = {}
+    for number in range(2):
+        write(lodge, "web1", number, number + 1)
+        held[backup(lodge, "web1", target)["point"]] = content(lodge, "web1")
+    write(lodge, "web1", 2, 3)
+    now = content(lodge, "web1")
+    lodge("backup", "web1", target, *words.split(), status=-signal.SIGKILL, env={"LODGE_TEST_FAULT": step})
+    assert content(lodge, "web1") == now
+    write(lodge, "web1", 3, 4)
+    last = backup(lodge, "web1", target)
+    assert not last["full"] or step == "backup-published"
+    lodge("backup", "--verify", target)
+    assert_nothing_half(target, "web1")
+    for point in points(lodge, target):
+        assert in_point(lodge, target, "web1", point) == held.get(point, now if point != last["point"] else
+                                                                  content(lodge, "web1"))
+    if not words:
+        assert set(held) <= set(points(lodge, target))
+
+
+LIVE = [("lodge", step) for step in ("create-stopped create-named create-switched backup-covered backup-copied "
+                                     "backup-published live-ready live-turned live-repointed").split()]
+LIVE += [("keeper", "backup-covered"), ("qemu", "create-switched"), ("qemu", "backup-copied"), ("qemu", "live-turned")]
+LIVE_FEW = [("lodge", "create-switched"), ("lodge", "backup-copied"), ("qemu", "live-turned")]
+
+
+@with_faults
+@pytest.mark.parametrize("victim,step", LIVE if ALL else LIVE_FEW)
+def test_killed_while_running(running, place, victim, step):
+    """One guest goes through all: its disk is what it was, and so is each point."""
+    lodge = running
+    sh(lodge, "dd if=/dev/urandom of=/dev/vda1 bs=64k seek=2 count=2 conv=fsync,notrunc 2>/dev/null")
+    before = sh(lodge, CHECKSUM)
+    fault = step if victim == "lodge" else f"{step}:{getattr(lodge, victim)('run')}"
+    done = lodge("backup", "run", place, status=None, env={"LODGE_TEST_FAULT": fault})
+    assert victim != "lodge" or done.status == -signal.SIGKILL, done
+    lodge("check", "run", "--repair")
+    assert_nothing_nameless(lodge, "run")
+    if victim == "qemu":
+        wait_until(lambda: lodge.state("run") != "stopping", what="an end")
+        if lodge.state("run") != "running":
+            lodge("start", "run")
+    assert lodge.state("run") == "running" and sh(lodge, CHECKSUM) == before
+    assert not lodge("snapshot", "list", "run", "--json").json
+    last = backup(lodge, "run", place)
+    start = int(sh(lodge, "cat /sys/class/block/vda1/start")) * 512
+    raw = place / "raw"
+    tool("qemu-img", "convert", "-f", "qcow2", "-O", "raw", place / "run" / last["point"] / "root.qcow2", raw)
+    assert hashlib.md5(raw.read_bytes()[start:start + (1 << 20)]).hexdigest() == before.split()[0]
+    raw.unlink()
+    assert_nothing_half(place, "run")
+    lodge("backup", "--verify", place / "run", last["point"])
