@@ -221,8 +221,8 @@ static const LodgeCommandRow rows[] = {
      "Each disk is a raw file DISK.raw in DIRECTORY, which must be empty; read-only. Needs FUSE.",
      "lodge backup mount /srv/backups/web1 20261121-154423 /mnt", NULL, 3, 3, LODGE_WORD_FILE,
      FALSE, lodge_cmd_backup_mount},
-    {"backup unmount", BACKUPS, "DIRECTORY", "end that", NULL, "lodge backup unmount /mnt", NULL, 1,
-     1, LODGE_WORD_FILE, FALSE, lodge_cmd_backup_unmount},
+    {"backup unmount", BACKUPS, "DIRECTORY", "take them away again", NULL,
+     "lodge backup unmount /mnt", NULL, 1, 1, LODGE_WORD_FILE, FALSE, lodge_cmd_backup_unmount},
     {"restore", BACKUPS, "FOLDER/GUEST", "make a guest of a backup",
      "Of the newest point unless --point says another. All that it stands on is verified first. "
      "The "

@@ -80,7 +80,19 @@ first_words(void)
     return g_string_free(g_steal_pointer(&words), FALSE);
 }
 
-/* For each noun of two-word commands, print @form with the noun and its verbs. */
+/* What the words of the command @name are, "guests"; "" if there is no such command. */
+static const char *
+kind_of_command(const char *name)
+{
+    const char *kind = NULL;
+    for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
+        kind = g_str_equal(row->name, name) ? word_kind(row->words) : kind;
+    }
+    return kind != NULL ? kind : "";
+}
+
+/* For each noun of two-word commands, print @form with the noun, its verbs, and, if it is a command
+ * too, what words that has. */
 static void
 print_noun_cases(const char *form)
 {
@@ -96,7 +108,7 @@ print_noun_cases(const char *form)
         /* The commands of a noun stand together. */
         if (next == NULL || strncmp(next, row->name, length) != 0) {
             g_autofree char *noun = g_strndup(row->name, length - 1);
-            printf(form, noun, verbs->str);
+            printf(form, noun, verbs->str, kind_of_command(noun));
             g_string_truncate(verbs, 0);
         }
     }
@@ -106,20 +118,23 @@ static void
 print_bash(void)
 {
     g_autofree char *words = first_words();
-    printf(
-        "# bash completion for lodge\n"
-        "_lodge() {\n"
-        "    local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} verbs= options= kind=\n"
-        "    if ((COMP_CWORD == 1)); then\n"
-        "        COMPREPLY=($(compgen -W '%s' -- \"$word\")); return\n"
-        "    fi\n"
-        "    case $command in\n",
-        words);
-    print_noun_cases("    %s) verbs='%s'; command=\"$command ${COMP_WORDS[2]}\" ;;\n");
-    printf("    esac\n"
-           "    if [[ -n $verbs ]] && ((COMP_CWORD == 2)); then\n"
-           "        COMPREPLY=($(compgen -W \"$verbs\" -- \"$word\")); return\n"
+    printf("# bash completion for lodge\n"
+           "_lodge() {\n"
+           "    local word=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]} verbs= own= options= "
+           "kind=\n"
+           "    if ((COMP_CWORD == 1)); then\n"
+           "        COMPREPLY=($(compgen -W '%s' -- \"$word\")); return\n"
            "    fi\n"
+           "    case $command in\n",
+           words);
+    print_noun_cases("    %s) verbs='%s' own='%s' ;;\n");
+    printf("    esac\n"
+           "    [[ -z $own ]] || own=$(lodge __names \"$own\" 2>/dev/null)\n"
+           "    if [[ -n $verbs && $word != -* ]] && ((COMP_CWORD == 2)); then\n"
+           "        COMPREPLY=($(compgen -W \"$verbs $own\" -- \"$word\")); return\n"
+           "    fi\n"
+           "    [[ -z $verbs || \" $verbs \" != *\" ${COMP_WORDS[2]} \"* ]] || command=\"$command "
+           "${COMP_WORDS[2]}\"\n"
            "    case $command in\n");
     for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
         g_autofree char *options = option_words(row);

@@ -8,9 +8,11 @@
 
 #include "cli/cli.h"
 
+/* `backup` is a command, and `backup mount` another. */
 static const LodgeCommandRow *
 find_row(int argc, char **argv, int *out_words)
 {
+    const LodgeCommandRow *found = NULL;
     g_autofree char *pair = argc > 2 ? g_strdup_printf("%s %s", argv[1], argv[2]) : NULL;
     for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
         if (g_strcmp0(pair, row->name) == 0) {
@@ -19,10 +21,10 @@ find_row(int argc, char **argv, int *out_words)
         }
         if (g_str_equal(argv[1], row->name)) {
             *out_words = 1;
-            return row;
+            found = row;
         }
     }
-    return NULL;
+    return found;
 }
 
 /* The two-word commands that begin with @word; FALSE if there are none. */

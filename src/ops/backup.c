@@ -257,6 +257,17 @@ make(Backup *backup, GError **error)
     return TRUE;
 }
 
+/* Remove bitmaps that count no more; the definition names the tops again. */
+static void
+sweep_bitmaps(const Backup *backup)
+{
+    const Session *session = backup->session;
+    g_autoptr(LodgeGuest) now = lodge_store_guest(session->store, session->guest->name, NULL);
+    for (guint i = 0; now != NULL && i < now->disks->len; i++) {
+        bitmaps_sweep(session, now->disks->pdata[i]);
+    }
+}
+
 /* As it was before. */
 static void
 undo(Backup *backup)
@@ -267,6 +278,7 @@ undo(Backup *backup)
     backup_place_abandon(backup->place, backup->point->name);
     note(backup, newest != NULL ? newest->name : NULL, NULL, NULL);
     uncover(backup);
+    sweep_bitmaps(backup);
 }
 
 static void
@@ -276,11 +288,7 @@ finish(Backup *backup)
     note(backup, backup->point->name, NULL, NULL);
     lodge_fault("backup-recorded");
     uncover(backup);
-    /* Its definition names the tops again. */
-    g_autoptr(LodgeGuest) now = lodge_store_guest(backup->session->store, guest->name, NULL);
-    for (guint i = 0; now != NULL && i < now->disks->len; i++) {
-        bitmaps_sweep(backup->session, now->disks->pdata[i]);
-    }
+    sweep_bitmaps(backup);
     lodge_event_append(
         backup->session->store, guest->name, "backed-up",
         json_pack("{s:s, s:s}", "folder", backup->place->folder, "point", backup->point->name));

@@ -9,11 +9,12 @@ import os
 import shutil
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from lodge import BUSY, EXISTS, NOT_FOUND, USAGE, wait_until
-from test_snapshots import assert_nothing_nameless, content, make_blank, of_snapshot, tool, top, with_faults, write
+from lodge import EXISTS, NOT_FOUND, UNSUPPORTED, USAGE, wait_until
+from test_snapshots import assert_nothing_nameless, content, make_blank, tool, top, with_faults, write
 
 
 @pytest.fixture
@@ -22,6 +23,8 @@ def target(folder, request):
     path = folder / f"backups-{request.node.name.split('[')[0]}"
     path.mkdir()
     yield path
+    for left in path.glob("view/*.raw"):
+        subprocess.run(["umount", "-l", left], capture_output=True)
     shutil.rmtree(path)
 
 
@@ -129,6 +132,35 @@ def test_restore_and_thin_out(lodge, target):
     assert content(lodge, "web2") == now and lodge.show("web2")["nics"][0]["mac"] != mac
     assert "hostname=web2\n" in (lodge.guest_folder("web2") / "seed.txt").read_text()
     assert lodge("restore", target / "web1", "--point", "1999", status=NOT_FOUND).message
+
+
+def test_mount(lodge, target):
+    make_blank(lodge, "web1")
+    write(lodge, "web1", 1, 1)
+    first = backup(lodge, "web1", target)["point"]
+    then = content(lodge, "web1")
+    write(lodge, "web1", 2, 2)
+    backup(lodge, "web1", target)
+    view = target / "view"
+    view.mkdir()
+    assert "no backup mounted" in lodge("backup", "unmount", view, status=NOT_FOUND).message
+    assert "begin with" in lodge("backup", "mount", target, "2", view, status=USAGE).message
+    done = lodge("backup", "mount", target, first, view, "--json", status=None)
+    if done.status == UNSUPPORTED:  # no FUSE here: it says so, and leaves nothing
+        assert "fuse" in done.err and not list(view.iterdir())
+        return
+    assert done.json["files"] == ["root.raw"] and tool("sha256sum", view / "root.raw").split()[0] == then
+    assert lodge("backup", "mount", target, first, view, status=EXISTS).message
+    with pytest.raises(OSError):
+        (view / "root.raw").write_bytes(b"x")
+    lodge("backup", "unmount", view)
+    assert not list(view.iterdir())
+    # one whose server was killed is taken away as well
+    lodge("backup", "mount", target, first, view)
+    server = next(pid for pid in lodge.processes() if b"storage-daemon" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(server, signal.SIGKILL)
+    lodge("backup", "unmount", view)
+    assert not list(view.iterdir())
 
 
 def test_damage_is_found(lodge, target):
