@@ -5,14 +5,17 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "ops/rewind.h"
 #include "ops/snapshot.h"
 
-static gboolean option_disks_only, option_cold;
+static gboolean option_disks_only, option_scheduled, option_cold;
 static char *option_description;
 
 const GOptionEntry lodge_options_snapshot_create[] = {
     {"disks-only", 0, 0, G_OPTION_ARG_NONE, &option_disks_only,
      "Without the memory of a guest that runs; its file systems are brought to rest for it", NULL},
+    {"scheduled", 0, 0, G_OPTION_ARG_NONE, &option_scheduled,
+     "One as snapshots= in its definition says; the oldest of these go", NULL},
     {"description", 'd', 0, G_OPTION_ARG_STRING, &option_description, "What it is for", "TEXT"},
     {NULL},
 };
@@ -60,8 +63,15 @@ lodge_cmd_snapshot_create(LodgeCli *cli, int argc, char **argv, GError **error)
                                     .name = argc > 2 ? argv[2] : NULL,
                                     .description = option_description,
                                     .disks_only = option_disks_only};
+    if (option_scheduled && (argc > 2 || option_disks_only || option_description != NULL)) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "--scheduled takes name and kind from the definition");
+    }
     LodgeProgress *progress = lodge_cli_progress_new(cli);
-    g_autoptr(LodgeSnapshot) made = lodge_snapshot_create(cli->store, &wish, progress, error);
+    g_autoptr(LodgeSnapshot)
+        made = option_scheduled
+                   ? lodge_snapshot_create_scheduled(cli->store, argv[1], progress, error)
+                   : lodge_snapshot_create(cli->store, &wish, progress, error);
     gint64 time_ms = lodge_cli_progress_end(progress, made != NULL);
     if (made == NULL) {
         return FALSE;

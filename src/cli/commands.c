@@ -204,6 +204,13 @@ static const LodgeCommandRow rows[] = {
      "tell.",
      "lodge snapshot diff web1 before-upgrade\nlodge snapshot diff web1 monday tuesday", NULL, 2, 3,
      LODGE_WORD_GUEST, FALSE, lodge_cmd_snapshot_diff},
+    {"rewind", SNAPSHOTS, "GUEST", "make a guest what it was some time ago",
+     "As the last scheduled snapshot before that time: `snapshots=every 10m keep 6` in its "
+     "definition has its keeper make some while it runs. Says which, and asks. Without --to it "
+     "lists them.",
+     "lodge rewind web1\nlodge rewind web1 --to 10m\n"
+     "lodge rewind web1 --to \"2026-11-21 15:30\" --yes",
+     lodge_options_rewind, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_rewind},
     {"backup", BACKUPS, "GUEST FOLDER", "keep what a guest's disks are in a folder elsewhere",
      "The first time all of them, then what changed since, which the disks note by themselves; of "
      "all disks as they are at one moment. A guest that runs goes on: it stands still for some "

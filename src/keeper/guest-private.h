@@ -9,6 +9,7 @@
 #include "keeper/guest-run.h"
 #include "keeper/inside.h"
 #include "keeper/mend.h"
+#include "keeper/schedule.h"
 #include "keeper/space.h"
 #include "keeper/tpm.h"
 #include "keeper/watch.h"
@@ -40,6 +41,7 @@ struct Keeper {
     Mend *mend;
     Tpm tpm;
     Space *space;
+    Schedule *schedule;
 
     LodgeState state;
     char *reason;

@@ -90,6 +90,13 @@ take_hangups(void)
     return signalfd(-1, &hangup, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* One that stands still is what it was. */
+static gboolean
+may_snapshot(gpointer data)
+{
+    return ((const Keeper *)data)->state == LODGE_STATE_RUNNING;
+}
+
 Keeper *
 keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
 {
@@ -119,6 +126,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     keeper->watch = watch_new(store, guest, on_sent, keeper);
     keeper->mend = mend_new(store, keeper->name);
     keeper->space = space_new(store, keeper->name, keeper_continue, keeper);
+    keeper->schedule = schedule_new(store, keeper->name, may_snapshot, keeper);
     return g_steal_pointer(&keeper);
 }
 
@@ -137,6 +145,7 @@ keeper_free(Keeper *keeper)
     mend_free(keeper->mend);
     lodge_fd_clear(&keeper->tpm.pid_fd);
     space_free(keeper->space);
+    schedule_free(keeper->schedule);
     inside_free(keeper->inside);
     lodge_fd_clear(&keeper->report_fd);
     lodge_fd_clear(&keeper->qemu_pid_fd);
@@ -180,6 +189,7 @@ on_hangup(gint fd, GIOCondition condition, gpointer data)
     while (read(fd, &signals, sizeof signals) > 0) {
     }
     g_autoptr(LodgeGuest) guest = lodge_store_guest(keeper->store, keeper->name, NULL);
+    keeper_read_policy(keeper, guest);
     if (guest != NULL &&
         lodge_plan_find_host(keeper->store, guest, &keeper->ssh_host, &keeper->ssh_port)) {
         keeper_publish(keeper);

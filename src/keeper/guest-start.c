@@ -138,6 +138,7 @@ keeper_read_policy(Keeper *keeper, const LodgeGuest *guest)
 {
     if (guest != NULL) {
         keeper->on_crash = (LodgeOnCrash)guest->on_crash;
+        schedule_set(keeper->schedule, guest->snapshots);
     }
 }
 

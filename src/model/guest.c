@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "model/schedule.h"
 
 #define GIB (G_GUINT64_CONSTANT(1) << 30)
 #define MIB (G_GUINT64_CONSTANT(1) << 20)
@@ -115,6 +116,9 @@ static const LodgeKey guest_keys[] = {
      .help = "The file of its UEFI variables, in the guest's folder. `lodge snapshot` changes it."},
     {"snapshot", LODGE_TYPE_NAME, GUEST(snapshot),
      .help = "The snapshot that its disks stand on. `lodge snapshot` changes it."},
+    {"snapshots", LODGE_TYPE_TEXT, GUEST(snapshots),
+     .help = "Snapshots to make by themselves while it runs: `every 10m keep 6`, with `disks-only` "
+             "behind it for those without its memory. `lodge rewind` goes back to them."},
 };
 
 static const LodgeKey disk_keys[] = {
@@ -427,6 +431,13 @@ check_whole(const LodgeGuest *guest, GError **error)
                                    "not network=user",
                                    guest->name, nic->name);
         }
+    }
+    LodgeSchedule schedule;
+    if (guest->snapshots != NULL && !lodge_schedule_parse(guest->snapshots, &schedule, error)) {
+        if (error != NULL && *error != NULL) {
+            (*error)->code = LODGE_ERROR_INVALID;
+        }
+        return lodge_error_prefix(error, "guest %s: snapshots=", guest->name);
     }
     if (guest->cpus_max != 0 && guest->cpus_max < guest->cpus) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,

@@ -158,6 +158,7 @@ typedef struct {
     char *kernel_arguments;
     char *variables; /* UEFI's, a file in the guest's folder */
     char *snapshot;  /* that its disks stand on; NULL: none */
+    char *snapshots; /* when to make some, lodge_schedule_parse(); NULL: never */
     LodgeLimits limits;
     GPtrArray *disks;  /* LodgeDisk * */
     GPtrArray *cdroms; /* LodgeCdrom * */

@@ -8,6 +8,7 @@
 #include "model/network.h"
 #include "model/point.h"
 #include "model/prefix.h"
+#include "model/schedule.h"
 #include "model/schema.h"
 #include "model/snapshot.h"
 #include "model/vlan.h"

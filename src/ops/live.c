@@ -331,6 +331,17 @@ apply_nothing(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
     return TRUE;
 }
 
+/* The keeper reads the definition anew. */
+static gboolean
+apply_schedule(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    (void)qmp;
+    (void)deadline;
+    (void)error;
+    tell_keeper(change->session);
+    return TRUE;
+}
+
 static const struct {
     const char *section;
     const char *key;
@@ -345,6 +356,7 @@ static const struct {
     {"guest", "on-crash", apply_nothing}, /* the keeper reads it when the guest ends */
     {"guest", "agent", apply_nothing},
     {"guest", "snapshot", apply_nothing},
+    {"guest", "snapshots", apply_schedule},
     {"guest", "cpus", apply_cpus, TRUE},
     {"guest", "memory", apply_memory},
     {"guest", "pin", apply_pin, TRUE},

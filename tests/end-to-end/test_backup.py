@@ -4,11 +4,13 @@ thinned out, restored; and what is left when a command is killed at any step of 
 What a point holds is compared whole with what the guest had then. LODGE_TEST_ALL=1 has all steps tried.
 """
 
+import calendar
 import hashlib
 import os
 import shutil
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -216,7 +218,10 @@ def test_no_room_no_folder(lodge, target):
 
 @pytest.fixture(scope="module")
 def running(shared):
-    shared.make("run", start=True)
+    """Two guests: one has snapshots made by its keeper, which is looked at when a minute has passed."""
+    for name in ["run", "minute"]:
+        shared.make(name, start=True)
+    shared("set", "minute", "snapshots=every 1m keep 2 disks-only")
     return shared
 
 
@@ -388,3 +393,44 @@ def test_killed_while_running(running, place, victim, step):
     raw.unlink()
     assert_nothing_half(place, "run")
     lodge("backup", "--verify", place / "run", last["point"])
+
+
+# Snapshots by themselves
+
+
+def test_rewind(running):
+    lodge = running
+    assert "no schedule" in lodge("snapshot", "create", "run", "--scheduled", status=USAGE).message
+    assert "write it like" in lodge("set", "run", "snapshots=hourly", status=None).message
+    lodge("set", "run", "snapshots=every 1h keep 2")
+    made = []
+    for number in range(3):
+        sh(lodge, f"echo {number} > /tmp/mark")
+        made.append(lodge("snapshot", "create", "run", "--scheduled", "--json").json["name"])
+        second = int(time.time())
+        wait_until(lambda: int(time.time()) > second)  # names are of seconds
+    there = [one["snapshot"] for one in lodge("rewind", "run", "--json").json]
+    assert there == made[1:] == sorted(there)
+    sh(lodge, "rm /tmp/mark")
+    assert there[0] in lodge("rewind", "run", "--to", "1h", status=NOT_FOUND).message
+    assert lodge("rewind", "run", "--to", "now", status=USAGE).message
+    status, shown = lodge.on_terminal("rewind", "run", "--to", "0s", answers=[("?", "y\n")])
+    assert status == 0 and there[1] in shown
+    wait_until(lambda: lodge.show("run")["agent"], what="the agent's port")
+    assert sh(lodge, "cat /tmp/mark") == "2"
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(point_time(there[0])))
+    assert lodge("rewind", "run", "--to", at, "--yes", "--cold", "--json").json["snapshot"] == there[0]
+    lodge("set", "run", "snapshots=")
+    for name in there:
+        lodge("snapshot", "delete", "run", name, "--yes")
+    lodge("start", "run")
+
+
+def point_time(name):
+    return calendar.timegm(time.strptime(name.removeprefix("auto-"), "%Y%m%d-%H%M%S"))
+
+
+def test_by_the_keeper(running):
+    lodge = running
+    wait_until(lambda: lodge("rewind", "minute", "--json").json, what="a snapshot by itself")
+    assert "snapshot-created" in lodge.event_words("minute") and lodge.state("minute") == "running"
