@@ -311,8 +311,8 @@ def test_while_it_writes(running, place):
     lodge("start", "again")
     assert sh(lodge, CHECKSUM, "again") == there
     lodge("delete", "again", "--yes", "--force")
-    # the same bitmaps go on when it was stopped, and when it runs again
-    lodge("stop", "run")
+    # the same bitmaps go on when its plug was pulled, and when it runs again
+    lodge("kill", "run")
     assert not backup(lodge, "run", place)["full"]
     lodge("start", "run")
     later = backup(lodge, "run", place)
