@@ -169,6 +169,7 @@ gboolean lodge_cmd_image_build(LodgeCli *cli, int argc, char **argv, GError **er
 gboolean lodge_cmd_image_pull(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_import(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_export(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_image_make(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_gc(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_delete(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_create(LodgeCli *cli, int argc, char **argv, GError **error);
@@ -222,6 +223,7 @@ extern const GOptionEntry lodge_options_usb_attach[];
 extern const GOptionEntry lodge_options_usb_storage[];
 extern const GOptionEntry lodge_options_image_import[];
 extern const GOptionEntry lodge_options_image_export[];
+extern const GOptionEntry lodge_options_image_make[];
 extern const GOptionEntry lodge_options_image_gc[];
 extern const GOptionEntry lodge_options_network_create[];
 extern const GOptionEntry lodge_options_network_start[];

@@ -5,9 +5,10 @@
 
 #include "cli/cli.h"
 #include "image/image.h"
+#include "ops/image-make.h"
 
 static char *option_format, *option_user;
-static gboolean option_trust;
+static gboolean option_trust, option_seal;
 
 const GOptionEntry lodge_options_image_import[] = {
     {"format", 0, 0, G_OPTION_ARG_STRING, &option_format,
@@ -15,6 +16,11 @@ const GOptionEntry lodge_options_image_import[] = {
     {"user", 0, 0, G_OPTION_ARG_STRING, &option_user, "The login name its guests have", "NAME"},
     {"trust", 0, 0, G_OPTION_ARG_NONE, &option_trust,
      "It may stand on other files of this host, which are merged in", NULL},
+    {NULL},
+};
+
+const GOptionEntry lodge_options_image_make[] = {
+    {"seal", 0, 0, G_OPTION_ARG_NONE, &option_seal, "Without what is the guest's own", NULL},
     {NULL},
 };
 
@@ -207,6 +213,21 @@ lodge_cmd_image_import(LodgeCli *cli, int argc, char **argv, GError **error)
     gboolean fine = lodge_image_import(cli->store, argv[1], &import, progress, error);
     gint64 time_ms = lodge_cli_progress_end(progress, fine);
     g_autoptr(json_t) made = fine ? say_made(cli, argv[1], time_ms, "--image", error) : NULL;
+    if (made != NULL && cli->json) {
+        lodge_print_json(g_steal_pointer(&made));
+        return TRUE;
+    }
+    return made != NULL;
+}
+
+gboolean
+lodge_cmd_image_make(LodgeCli *cli, int argc, char **argv, GError **error)
+{
+    (void)argc;
+    LodgeProgress *progress = lodge_cli_progress_new(cli);
+    gboolean fine = lodge_image_make(cli->store, argv[1], argv[2], option_seal, progress, error);
+    gint64 time_ms = lodge_cli_progress_end(progress, fine);
+    g_autoptr(json_t) made = fine ? say_made(cli, argv[2], time_ms, "--image", error) : NULL;
     if (made != NULL && cli->json) {
         lodge_print_json(g_steal_pointer(&made));
         return TRUE;

@@ -330,6 +330,15 @@ static const LodgeCommandRow rows[] = {
      "Takes qcow2, raw, vmdk, vdi, vhdx, vpc and OVA. The file is copied.",
      "lodge image import appliance appliance.ova\nlodge image import mine disk.raw --user admin",
      lodge_options_image_import, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_image_import},
+    {"image make", IMAGES, "GUEST NAME", "make an image of a guest, as a template for others",
+     "Its first disk is copied; the guest must be stopped, and is not touched. With --seal a "
+     "hidden "
+     "copy of it boots without anybody seeing it, and all that is its own is removed there: SSH "
+     "host "
+     "keys, machine-id, random seeds, DHCP leases, logs, shell histories, and Lodge's key. Guests "
+     "made of it have their own then.",
+     "lodge image make web1 web-template --seal", lodge_options_image_make, 2, 2, LODGE_WORD_GUEST,
+     FALSE, lodge_cmd_image_make},
     {"image delete", IMAGES, "IMAGE…", "remove an image that no guest needs", NULL,
      "lodge image delete debian-12", lodge_options_yes, 1, -1, LODGE_WORD_IMAGE, FALSE,
      lodge_cmd_image_delete},

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "image/image.h"
+#include "image/making.h"
 #include "qemu/img.h"
 
 /* Run a helper program of ours: @argv[0] is its name. Its JSON lines {"done":N,"total":N} go to
@@ -15,36 +16,6 @@ char *lodge_image_resource(const LodgeStore *store, const char *folder, const ch
 /* Is that much space free? FAILED with the mend if not. @what is "building tiny". */
 gboolean lodge_image_check_space(const LodgeStore *store, guint64 need_bytes, const char *what,
                                  GError **error);
-
-/* An image about to be made: a staging, with a folder "work" in it that is removed at the end. */
-typedef struct {
-    const LodgeStore *store;
-    LodgeProgress *progress;
-    LodgeStaging *staging;
-    LodgeImage *image; /* its disk, kernel and initrd are names in the work folder */
-    char *work;
-} LodgeMaking;
-
-typedef enum { LODGE_MAKING_NEW, LODGE_MAKING_ANEW } LodgeMakingMode;
-
-/* Steals @image in every case. NEW: error EXISTS if the image is here; ANEW: it will be replaced.
- */
-gboolean lodge_making_begin(LodgeMaking *making, const LodgeStore *store, LodgeImage *image,
-                            LodgeMakingMode mode, LodgeProgress *progress, GError **error);
-char *lodge_making_path(const LodgeMaking *making, const char *file);
-
-/* Check the files that the image names, and give them and image.conf their places. */
-gboolean lodge_making_finish(LodgeMaking *making, const char *origin, GError **error);
-
-/* Turn the foreign disk @file into "disk.qcow2" of the work folder: unpacked, recognised, checked,
- * converted. @file in the work folder may be used up. */
-gboolean lodge_making_adopt(LodgeMaking *making, const char *file, const char *format,
-                            gboolean trusted, GError **error);
-
-void lodge_making_clear(LodgeMaking *making);
-
-/* Remove a tree in which files may be of subordinate ids of ours. */
-void lodge_making_remove_stubborn(const char *path);
 
 /* lodge_image_build() and _pull(), with the choice. */
 gboolean lodge_image_build_as(const LodgeStore *store, const char *name, LodgeMakingMode mode,
@@ -82,5 +53,3 @@ char *lodge_seed_text(const LodgeSeed *seed, GError **error);
 char *lodge_cloud_meta_data(const LodgeSeed *seed, GError **error);
 char *lodge_cloud_user_data(const LodgeSeed *seed, GError **error);
 char *lodge_cloud_network_config(const LodgeSeed *seed, GError **error);
-
-G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LodgeMaking, lodge_making_clear)

@@ -12,11 +12,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/base.h"
+
+enum {
+    END_TIMEOUT_MS = 5000,
+};
 
 struct LodgeStaging {
     char *name;
@@ -31,6 +36,21 @@ static const char *const kind_folders[] = {
 static const char *const kind_words[] = {
     [LODGE_STORE_GUESTS] = "guest", [LODGE_STORE_IMAGES] = "image"};
 
+/* An image may be made in a hidden guest, which outlives a maker that was killed: see
+ * ops/workshop.c. Its keeper first, which would start it again. */
+static void
+end_inside(const char *folder)
+{
+    static const char *const locks[] = {"keeper.lock", "qemu.lock"};
+    for (gsize i = 0; i < G_N_ELEMENTS(locks); i++) {
+        g_autofree char *path = g_build_filename(folder, "work/box/run/guests/box", locks[i], NULL);
+        lodge_autofd holder = lodge_lock_open_holder(path, NULL);
+        if (holder >= 0 && lodge_pid_fd_signal(holder, SIGKILL, NULL)) {
+            lodge_pid_fd_await(holder, END_TIMEOUT_MS);
+        }
+    }
+}
+
 /* Lock files stand beside the folders, ".new-NAME.lock", so that a folder's content is its own. A
  * lock may be there alone: @entry is the one or the other. */
 static void
@@ -42,6 +62,7 @@ sweep_one(const char *parent, const char *entry)
     g_autofree char *lock_path = g_strconcat(path, ".lock", NULL);
     lodge_autofd lock_fd = lodge_lock_take(lock_path, NULL);
     if (lock_fd >= 0) {
+        end_inside(path);
         lodge_tree_remove(path, NULL);
         unlink(lock_path);
     }

@@ -233,3 +233,46 @@ def test_space_is_looked_at_before(lodge, small):
     message = lodge("disk", "create", one, "huge", "--size", "8T", "--preallocation", "falloc",
                     status=1).message
     assert "takes 8 TiB" in message and not (lodge.guest_folder(one) / "huge.qcow2").exists()
+
+
+HOST_KEY = "dropbearkey -y -f /etc/dropbear/dropbear_ed25519_host_key | grep Fingerprint"
+
+
+def test_a_sealed_template(lodge):
+    """Its guests have what the guest had, and keys of their own; the guest itself keeps its own."""
+    guest = lodge.make("one", start=True)
+    old_key = lodge("exec", guest, "--", "sh", "-c", DATA + "echo kept >/data/mark; " + HOST_KEY).out
+    assert "lodge stop one" in lodge("image", "make", guest, "template", status=BUSY).message
+    lodge("stop", guest)
+    before = tree(lodge.guest_folder(guest))
+    made = lodge("image", "make", guest, "template", "--seal", "--json").json
+    assert made["origin"] == "guest one, sealed"
+    lodge("image", "make", guest, "template", status=EXISTS)
+    after = tree(lodge.guest_folder(guest))
+    assert {name for name in before} == {name for name in after} and lodge.state(guest) == "stopped"
+    assert before["root.qcow2"] == after["root.qcow2"] and not lodge.processes()
+
+    lodge("image", "make", guest, "plain")
+    assert lodge("image", "show", "plain", "--json").json["origin"] == "guest one"
+    keys = {old_key}
+    for name in ("two", "three"):
+        lodge("create", name, "--image", "template")
+        said = lodge("exec", name, "--", "sh", "-c", DATA + "cat /data/mark; " + HOST_KEY).out
+        assert said.startswith("kept\n") and said.removeprefix("kept\n") not in keys
+        keys.add(said.removeprefix("kept\n"))
+
+
+def test_a_killed_making_is_ended_by_who_comes_next(lodge):
+    """The hidden guest outlives its maker, but not the next look; an interrupted one goes at once."""
+    guest = lodge.make("one")
+    box = lodge.folder / "images/.new-template/work/box/run/guests/box/qemu.lock"
+    for number in (signal.SIGINT, signal.SIGKILL):
+        running = lodge.begin("image", "make", guest, "template", "--seal")
+        wait_until(lambda: box.exists() and box.read_text().strip(), what="the hidden guest runs")
+        assert lodge.names() == [guest]
+        ended = lodge.end(running, number)
+        assert ended.status == (INTERRUPTED if number == signal.SIGINT else -number)
+        assert bool(lodge.processes()) == (number == signal.SIGKILL)
+    assert [item["kind"] for item in lodge("image", "gc", "--yes", "--json").json] == ["abandoned"]
+    wait_until(lambda: not lodge.processes(), what="the hidden guest ended")
+    assert lodge("image", "list", "--json").json[0]["name"] == "tiny"
