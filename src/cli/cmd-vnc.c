@@ -6,7 +6,7 @@
  *   unix    <run>/guests/NAME/vnc.sock, whose mode lets in its owner alone
  *   viewer  a loopback port for a viewer that takes no Unix socket; only connections of our own
  *           user are accepted
- *   listen  what --listen says; QEMU asks for the password */
+ *   listen  what --listen says; QEMU asks for the password, with --tls through lodge-vnc-tls */
 #include "config.h"
 
 #include <stdio.h>
@@ -19,16 +19,18 @@
 #include "cli/cli.h"
 #include "ops/listen.h"
 #include "ops/view.h"
+#include "ops/vnc-tls.h"
 #include "ops/vnc.h"
 
 enum {
     FIRST_PORT = 5900,
     LAST_PORT = 5999,
     PASSWORD_LIMIT_BYTES = 4096,
+    ENCRYPTED_AT_MOST = 16, /* a process each, before anybody has said the password */
 };
 
-static char *option_listen, *option_password_file, *option_tls;
-static gboolean option_no_viewer;
+static char *option_listen, *option_password_file, *option_tls_folder;
+static gboolean option_no_viewer, option_tls;
 
 const GOptionEntry lodge_options_vnc[] = {
     {"listen", 0, 0, G_OPTION_ARG_STRING, &option_listen,
@@ -37,8 +39,10 @@ const GOptionEntry lodge_options_vnc[] = {
      "Its first line is the password, at most 8 characters", "FILE"},
     {"no-viewer", 'n', 0, G_OPTION_ARG_NONE, &option_no_viewer, "Open none, tell the ways in",
      NULL},
-    /* Asked for by habit, and answered with the reason. */
-    {"tls", 0, G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_FILENAME, &option_tls, "", "FOLDER"},
+    {"tls", 0, 0, G_OPTION_ARG_NONE, &option_tls,
+     "Encrypt what --listen lets in, by a certificate of this host's own", NULL},
+    {"tls-folder", 0, 0, G_OPTION_ARG_FILENAME, &option_tls_folder,
+     "The same by server-cert.pem and server-key.pem in FOLDER", "FOLDER"},
     {NULL},
 };
 
@@ -55,6 +59,8 @@ typedef struct {
     GPid viewer_pid;
     gboolean viewer_came;
     gboolean has_password;
+    LodgeVncTls tls; /* certificate NULL: none */
+    pid_t encrypted[ENCRYPTED_AT_MOST];
 } Door;
 
 static void
@@ -73,6 +79,7 @@ door_clear(Door *door)
     lodge_fd_clear(&door->viewer_pid_fd);
     lodge_fd_clear(&door->listen_fd);
     lodge_fd_clear(&door->qemu_fd);
+    lodge_vnc_tls_clear(&door->tls);
     g_free(door->socket_path);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Door, door_clear)
@@ -80,12 +87,9 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Door, door_clear)
 static gboolean
 check_options(GError **error)
 {
-    if (option_tls != NULL) {
-        return lodge_error_set(
-            error, LODGE_ERROR_UNSUPPORTED,
-            "--tls: QEMU takes certificates for VNC only when it starts, from files that its user, "
-            "who owns nothing, would have to read; let SSH encrypt instead (`lodge vnc --help` "
-            "shows how)");
+    if ((option_tls || option_tls_folder != NULL) && option_listen == NULL) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "--tls is for --listen: nobody is between you and the Unix socket");
     }
     if ((option_listen != NULL) != (option_password_file != NULL)) {
         return lodge_error_set(error, LODGE_ERROR_USAGE,
@@ -142,6 +146,10 @@ open_doors(Door *door, GError **error)
     if (option_listen == NULL) {
         return TRUE;
     }
+    if ((option_tls || option_tls_folder != NULL) &&
+        !lodge_vnc_tls_find(door->cli->store, option_tls_folder, &door->tls, error)) {
+        return lodge_error_prefix(error, "--tls");
+    }
     door->listen_fd = lodge_listen_tcp(option_listen, FIRST_PORT, LAST_PORT, &door->listen_port,
                                        error);
     return door->listen_fd >= 0 ? set_password(door, error) : lodge_error_prefix(error, "--listen");
@@ -178,8 +186,9 @@ print_ways(const Door *door)
     const LodgeCli *cli = door->cli;
     if (cli->json) {
         lodge_print_json(json_pack(
-            "{s:s, s:s, s:o, s:o, s:o}", "name", door->name, "socket", door->socket_path, "listen",
-            lodge_json_string_or_null(option_listen), "port",
+            "{s:s, s:s, s:o, s:o, s:o, s:o}", "name", door->name, "socket", door->socket_path,
+            "listen", lodge_json_string_or_null(option_listen), "certificate",
+            lodge_json_string_or_null(door->tls.certificate), "port",
             door->listen_port != 0 ? json_integer(door->listen_port) : json_null(), "viewer",
             lodge_json_string_or_null(door->viewer != NULL ? door->viewer->program : NULL)));
         fflush(stdout);
@@ -191,10 +200,16 @@ print_ways(const Door *door)
     }
     if (door->listen_fd >= 0) {
         lodge_say(cli,
-                  "%s's screen, for who knows the password, unencrypted:\n"
+                  "%s's screen, for who knows the password, %s:\n"
                   "  vncviewer %s%s%u",
-                  door->name, option_listen,
+                  door->name, door->tls.certificate != NULL ? "encrypted" : "unencrypted",
+                  option_listen,
                   strchr(option_listen, ':') ? "  # port " : "::", door->listen_port);
+    }
+    if (door->tls.certificate != NULL) {
+        g_autofree char *print = lodge_vnc_tls_fingerprint(&door->tls);
+        lodge_say(cli, "  certificate %s%s%s", door->tls.certificate,
+                  print != NULL ? ", SHA-256\n  " : "", print != NULL ? print : "");
     }
     g_autofree char *quoted = lodge_text_shell_quote(door->socket_path);
     lodge_say(cli,
@@ -203,6 +218,33 @@ print_ways(const Door *door)
               "  from elsewhere:       ssh -L 5901:%s %s@%s\n"
               "                        and there: vncviewer localhost:1",
               door->name, quoted, quoted, g_get_user_name(), g_get_host_name());
+}
+
+/* A place among those who come encrypted; NULL: there are too many. */
+static pid_t *
+find_place(Door *door)
+{
+    for (gsize i = 0; i < ENCRYPTED_AT_MOST; i++) {
+        pid_t *pid = &door->encrypted[i];
+        if (*pid == 0 || waitpid(*pid, NULL, WNOHANG) != 0) {
+            *pid = 0;
+            return pid;
+        }
+    }
+    return NULL;
+}
+
+static gboolean
+hand_over(Door *door, int fd, gboolean vouched, GError **error)
+{
+    if (vouched || door->tls.certificate == NULL) {
+        return lodge_vnc_hand_over(door->cli->store, door->name, fd, vouched, error);
+    }
+    pid_t *place = find_place(door);
+    return place != NULL
+               ? lodge_vnc_tls_hand_over(door->cli->store, door->name, fd, &door->tls, place, error)
+               : lodge_error_set(error, LODGE_ERROR_BUSY,
+                                 "%d viewers are in; one more was sent away", ENCRYPTED_AT_MOST);
 }
 
 static void
@@ -217,7 +259,7 @@ admit(Door *door, int listener, gboolean vouched)
         lodge_say(door->cli, "lodge: another user of this host knocked, and was sent away");
         return;
     }
-    if (lodge_vnc_hand_over(door->cli->store, door->name, fd, vouched, &problem)) {
+    if (hand_over(door, fd, vouched, &problem)) {
         door->viewer_came = TRUE;
     } else {
         lodge_say(door->cli, "lodge: %s", problem->message);

@@ -141,10 +141,12 @@ static const LodgeCommandRow rows[] = {
      "Opens the viewer that is installed. Where there is none, or no desktop, it tells the ways "
      "in. "
      "As long as it runs, viewers of your own user get in by a Unix socket; with --listen also "
-     "others, by TCP and a password. VNC passwords have at most 8 characters, and VNC in this form "
-     "is not encrypted: over a network you don't trust, let SSH carry the Unix socket.",
+     "others, by TCP and a password. VNC passwords have at most 8 characters. With --tls "
+     "(VeNCrypt, "
+     "X509Vnc) all is encrypted; without, over a network you don't trust, let SSH carry the Unix "
+     "socket.",
      "lodge vnc web1 # tells the way in from elsewhere, too\n"
-     "lodge vnc web1 --listen 192.0.2.1 --password-file secret",
+     "lodge vnc web1 --listen 192.0.2.1 --password-file secret --tls",
      lodge_options_vnc, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_vnc},
     {"screenshot", SCREEN, "GUEST [FILE|-]", "save the guest's screen as a PNG picture",
      "Without a file's name it is GUEST.png; `-` is standard output.",

@@ -1,6 +1,7 @@
 """As much of a VNC viewer (RFC 6143) as the tests need: to come in, and to see a picture."""
 
 import socket
+import ssl
 import struct
 
 # DES (FIPS 46-3), which VNC passwords are checked by and Python's library lacks.
@@ -76,9 +77,24 @@ class Viewer:
             data += more
         return data
 
+    def encrypt(self, certificate):
+        """VeNCrypt with X509Vnc, by a server that has that certificate; come_in() follows."""
+        assert self.security == [19]
+        self.socket.sendall(b"\x13")
+        assert self.take(2) == b"\0\2"
+        self.socket.sendall(b"\0\2")
+        assert self.take(1) == b"\0" and self.take(self.take(1)[0] * 4) == struct.pack(">I", 261)
+        self.socket.sendall(struct.pack(">I", 261))
+        assert self.take(1) == b"\1"
+        context = ssl.create_default_context(cafile=certificate)
+        context.check_hostname = False
+        self.socket = context.wrap_socket(self.socket)
+        self.security = []
+
     def come_in(self, password=None):
         """True if the server lets us in."""
-        self.socket.sendall(bytes([2 if password is not None else 1]))
+        if self.security:
+            self.socket.sendall(bytes([2 if password is not None else 1]))
         if password is not None:
             # Each byte of the key is taken with its bits the other way round.
             key = bytes(int(f"{byte:08b}"[::-1], 2) for byte in password.encode().ljust(8, b"\0")[:8])

@@ -290,7 +290,7 @@ def test_vnc_listen(desk):
         "vnc", "c1", "--listen", "127.0.0.1:0", "--password-file", secret, status=2)
     desk("vnc", "c1", "--listen", "127.0.0.1", status=2)
     desk("vnc", "c1", "--listen", "nobody", "--password-file", secret, status=2)
-    assert "ssh" in desk("vnc", "c1", "--tls", "/etc/ssl", status=6).lower()
+    assert "Unix socket" in desk("vnc", "c1", "--tls", status=2)
     secret.write_text("sesame12\nrest\n")
     process = desk.begin("vnc", "c1", "--listen", "127.0.0.1:0", "--password-file", secret, "--json")
     port = json.loads(read_until(process, "}"))["port"]
@@ -301,6 +301,37 @@ def test_vnc_listen(desk):
     finish(process)
     assert not late.come_in("sesame12")
     for viewer in (right, wrong, late):
+        viewer.close()
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_vnc_tls(desk):
+    """Encrypted by a certificate that stays the same; nobody gets in without TLS, or the password."""
+    secret = desk.folder / "secret"
+    secret.write_text("sesame12\n")
+    assert "server-cert.pem" in desk("vnc", "c1", "--listen", "127.0.0.1:0", "--password-file", secret,
+                                     "--tls-folder", desk.folder, status=3)
+    process = desk.begin("vnc", "c1", "--listen", "127.0.0.1:0", "--password-file", secret, "--tls", "--json")
+    said = json.loads(read_until(process, "}"))
+    place = ("127.0.0.1", said["port"])
+    right, wrong, plain = Viewer(place), Viewer(place), Viewer(place)
+    right.encrypt(said["certificate"])
+    assert right.come_in("sesame12")
+    width, height = right.size()
+    assert len(right.pixels(width, height)[2]) == width * height * 4
+    wrong.encrypt(said["certificate"])
+    assert not wrong.come_in("sesame13")
+    plain.socket.sendall(b"\2")
+    with pytest.raises((EOFError, ConnectionError)):
+        plain.take(16)
+    before = open(said["certificate"], "rb").read()
+    finish(process)
+    assert right.pixels(width, height), "who is in stays"
+    process = desk.begin("vnc", "c1", "--listen", "127.0.0.1:0", "--password-file", secret, "--tls")
+    assert "encrypted" in read_until(process, "localhost:1")
+    finish(process)
+    assert open(said["certificate"], "rb").read() == before
+    for viewer in (right, wrong, plain):
         viewer.close()
 
 
