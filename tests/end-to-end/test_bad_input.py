@@ -130,7 +130,8 @@ def test_command_is_refused(shared, name, line, status, words):
         assert any(one in result.message for one in word.split("|")), f"“{word}” missing: {result}"
     assert result.message.count("\n") == 1, "one line says it"
     after = tree(shared.folder)
-    for ours in ("creating", "run/events.jsonl", "run/qemu-version.json", "run/kvm.json"):
+    for ours in ("creating", "run/events.jsonl", "run/qemu-version.json",
+                 "run/qemu-aio.json", "run/kvm.json"):
         after.pop(ours, None), before.pop(ours, None)
     assert after == before, "something was left behind"
     assert shared.processes() == []
