@@ -55,46 +55,14 @@ absolute(const char *folder, const char *file)
                : g_build_filename(folder, file, NULL);
 }
 
-static gboolean
-is_below(const char *path, const char *folder)
-{
-    g_autofree char *inside = g_build_filename(folder, "x", NULL);
-    g_autofree char *real = lodge_path_real(inside);
-    return real != NULL && strncmp(path, real, strlen(real) - 1) == 0;
-}
-
-/* What a disk stands on is named in its header, which QEMU may write: one that a guest has taken
- * over could name any file of this host, to be handed to it at the next start. So only images, and
- * files beside the disk, are opened. */
-static gboolean
-check_places(const LodgeStore *store, const char *guest_folder, const GPtrArray *chain,
-             GError **error)
-{
-    g_autofree char *images = g_build_filename(store->root, "images", NULL);
-    const LodgeLayer *top = chain->pdata[0];
-    g_autofree char *folder = g_path_get_dirname(top->path);
-    for (guint i = 1; i < chain->len; i++) {
-        const LodgeLayer *layer = chain->pdata[i];
-        g_autofree char *its_folder = g_path_get_dirname(layer->path);
-        if (!g_str_equal(its_folder, folder) && !is_below(layer->path, guest_folder) &&
-            !is_below(layer->path, images)) {
-            return lodge_error_set(error, LODGE_ERROR_INVALID,
-                                   "%s stands on %s, which is neither beside it nor an image of "
-                                   "Lodge's (if you want that, flatten it: `qemu-img convert -O "
-                                   "qcow2 %s NEW`)",
-                                   top->path, layer->path, top->path);
-        }
-    }
-    return TRUE;
-}
-
 static GPtrArray *
 chain_of(const LodgeStore *store, const LodgeDisk *disk, const char *folder, GError **error)
 {
     g_autofree char *path = absolute(folder, disk->file);
     const char *format = disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
+    g_autofree char *images = g_build_filename(store->root, "images", NULL);
     g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
-    if (chain == NULL || !check_places(store, folder, chain, error)) {
+    if (chain == NULL || !lodge_disk_chain_check(chain, folder, images, error)) {
         lodge_error_prefix(error, "disk %s", disk->name);
         return NULL;
     }

@@ -251,3 +251,33 @@ lodge_disk_chain(const char *path, const char *format, GError **error)
     }
     return g_steal_pointer(&layers);
 }
+
+static gboolean
+is_below(const char *path, const char *folder)
+{
+    g_autofree char *inside = folder != NULL ? g_build_filename(folder, "x", NULL) : NULL;
+    g_autofree char *real = inside != NULL ? lodge_path_real(inside) : NULL;
+    return real != NULL && strncmp(path, real, strlen(real) - 1) == 0;
+}
+
+gboolean
+lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder, const char *images_folder,
+                       GError **error)
+{
+    const LodgeLayer *top = chain->pdata[0];
+    g_autofree char *folder = g_path_get_dirname(top->path);
+    for (guint i = 1; i < chain->len; i++) {
+        const LodgeLayer *layer = chain->pdata[i];
+        g_autofree char *its_folder = g_path_get_dirname(layer->path);
+        if (!g_str_equal(its_folder, folder) && !is_below(layer->path, guest_folder) &&
+            !is_below(layer->path, images_folder)) {
+            g_autofree char *shown = lodge_text_printable(layer->path);
+            return lodge_error_set(error, LODGE_ERROR_INVALID,
+                                   "%s stands on %s, which is neither beside it nor an image of "
+                                   "Lodge's (if you want that, flatten it: `qemu-img convert -O "
+                                   "qcow2 %s NEW`)",
+                                   top->path, shown, top->path);
+        }
+    }
+    return TRUE;
+}

@@ -49,6 +49,13 @@ GPtrArray *lodge_qcow2_chain(const char *path, GError **error);
  * also be a remote disk's name (qemu/disks.h), which must be raw: UNSUPPORTED if it isn't. */
 GPtrArray *lodge_disk_chain(const char *path, const char *format, GError **error);
 
+/* May what a guest's disk consists of be opened for it, or copied? What a disk stands on is named
+ * in its header, which QEMU may write: one that a guest has taken over could name any file of this
+ * host. So only files beside the top layer, or below one of the two folders (each may be NULL), are
+ * right: INVALID otherwise. Whoever hands a chain to QEMU or qemu-img asks this before. */
+gboolean lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder,
+                                const char *images_folder, GError **error);
+
 void lodge_layer_free(LodgeLayer *layer);
 
 /* The path that QEMU would open for @name found in the header of @path. Free with g_free. NULL if

@@ -216,6 +216,38 @@ test_chain_refusals(void)
 }
 
 static void
+assert_places(const char *name, const char *guest, const char *images, gboolean right)
+{
+    g_autofree char *path = in_folder(name);
+    g_autofree char *guest_folder = in_folder(guest);
+    g_autofree char *images_folder = in_folder(images);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GPtrArray) chain = lodge_qcow2_chain(path, &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(lodge_disk_chain_check(chain, guest_folder, images_folder, &error), ==, right);
+    g_assert_cmpint(g_error_matches(error, LODGE_ERROR, LODGE_ERROR_INVALID), ==, !right);
+}
+
+/* A guest that took its QEMU over writes what its disk shall stand on. */
+static void
+test_chain_places(void)
+{
+    run("mkdir -p g/layers images/x images-not; qemu-img create -q -f qcow2 images/x/i 1M;"
+        "qemu-img create -q -f qcow2 images-not/i 1M;"
+        "qemu-img create -q -f qcow2 -F qcow2 -b ../images/x/i g/root;"
+        "qemu-img create -q -f qcow2 -F qcow2 -b ../root g/layers/root-1;"
+        "qemu-img create -q -f qcow2 -F qcow2 -b ../images-not/i g/near;"
+        "qemu-img create -q -u -f qcow2 -F raw -b /etc/passwd g/out 1M;"
+        "qemu-img create -q -f qcow2 -F qcow2 -b ../images/x/../../images-not/i g/dots");
+    assert_places("g/root", "g", "images", TRUE);
+    assert_places("g/layers/root-1", "g", "images", TRUE);
+    assert_places("g/layers/root-1", "other", "images", FALSE);
+    assert_places("g/near", "g", "images", FALSE);
+    assert_places("g/out", "g", "images", FALSE);
+    assert_places("g/dots", "g", "images", FALSE);
+}
+
+static void
 test_resolve(void)
 {
     static const char *const rows[][3] = {
@@ -241,6 +273,7 @@ main(int argc, char **argv)
     g_test_add_func("/qemu/qcow2/special-files", test_special_files);
     g_test_add_func("/qemu/qcow2/chain", test_chain);
     g_test_add_func("/qemu/qcow2/chain-refusals", test_chain_refusals);
+    g_test_add_func("/qemu/qcow2/chain-places", test_chain_places);
     g_test_add_func("/qemu/qcow2/resolve", test_resolve);
     int status = g_test_run();
     lodge_tree_remove(folder, NULL);
