@@ -2,8 +2,6 @@
 
 #include "keeper/plan.h"
 
-#include <string.h>
-
 #include "base/base.h"
 #include "host/check.h"
 #include "host/host.h"

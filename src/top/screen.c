@@ -273,7 +273,7 @@ static gboolean
 act(Screen *screen, int key)
 {
     const TopGuest *guest = selected_guest(screen);
-    if (guest == NULL || strchr("CpSK\n", key) == NULL) {
+    if (guest == NULL || key == 0 || strchr("CpSK\n", key) == NULL) {
         return FALSE;
     }
     /* The list may be in another order before the next key. */

@@ -242,6 +242,20 @@ def test_top_screen(limited):
     limited.wait_for_state("running")
 
 
+def test_top_screen_has_arrows(limited):
+    limited.run("create", "zz", "--os", "tiny", "--network", "user", "--no-start")
+    try:
+        screen = Screen(limited)
+        screen.wait("zz ")
+        screen.press("\x1bOB")
+        screen.press("K")
+        screen.wait("Pull the plug of zz?")
+        screen.press("nq")
+        assert screen.end() == 0
+    finally:
+        limited.run("delete", "zz", "--yes")
+
+
 def test_ksm_status(limited):
     value = limited.json("host", "ksm")
     assert value["mode"] == "off" and value["guests"] == 1
