@@ -171,7 +171,7 @@ gather_guest(Gathering *gathering, const Session *session, GError **error)
                                               .title = guest->description,
                                               .cpus = guest->cpus,
                                               .memory_bytes = guest->memory_bytes,
-                                              .uefi = guest->firmware == LODGE_FIRMWARE_UEFI};
+                                              .uefi = lodge_guest_is_uefi(guest)};
     if (wish->snapshot == NULL && session->state->has_qemu) {
         return refuse_running(session, error);
     }
