@@ -32,7 +32,7 @@ typedef struct {
     char *variables;  /* of `variables`, the UEFI variables; NULL: there are none */
     char *seed;       /* the file beside it that told the guest who it is; NULL: none did */
     char *seed_sha256;
-    char *tpm; /* SHA-256 of `tpm`, the state of its TPM; NULL: there is none */
+    char *tpm;        /* SHA-256 of `tpm`, the state of its TPM; NULL: there is none */
     GPtrArray *disks; /* LodgePointDisk * */
 } LodgePoint;
 
