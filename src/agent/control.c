@@ -2,6 +2,9 @@
 
 #include "agent/control.h"
 
+#include <string.h>
+#include <unistd.h>
+
 #include "agent/agent.h"
 #include "agent/info.h"
 #include "agent/message.h"
@@ -30,6 +33,7 @@ static void
 tell_info(Control *control, uint8_t type)
 {
     Message *message = message_begin();
+    gethostname(control->told_name, sizeof control->told_name - 1);
     message_text(message, FIELD_VERSION, AGENT_VERSION);
     info_fill(message);
     link_send(&control->link, type, message->bytes, message->length);
@@ -43,6 +47,17 @@ tell_addresses(Control *control)
         link_send(&control->link, FRAME_ADDRESSES_NOW, message->bytes, message->length);
     }
     control->addresses_changed = false;
+}
+
+/* A guest that gets an identity gets addresses too: that is when its name may be another. */
+static void
+tell_name(Control *control)
+{
+    char name[sizeof control->told_name] = "";
+    gethostname(name, sizeof name - 1);
+    if (strcmp(name, control->told_name) != 0) {
+        tell_info(control, FRAME_READY);
+    }
 }
 
 /* One question; only when all before has been sent, so that sending never waits. */
@@ -73,6 +88,7 @@ tell(Control *control)
     }
     if (control->is_greeted && control->addresses_changed && link->state == LINK_OPEN &&
         !link_has_unsent(link)) {
+        tell_name(control);
         tell_addresses(control);
     }
 }

@@ -8,6 +8,7 @@ typedef struct {
     Link link; /* fd -1: no port, or in tests nobody connected */
     bool is_greeted;
     bool addresses_changed; /* since they were told last */
+    char told_name[65];     /* the host name that was told last */
 } Control;
 
 bool control_init(Control *control);

@@ -1,6 +1,7 @@
 #include "agent/identity.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/random.h>
@@ -216,11 +217,47 @@ identity_resolver(const Gathered *text)
     return write_whole("/etc/resolv.conf", text->bytes, text->length, root_file) ? 0 : errno;
 }
 
+/* The one that listens: its parent is none. */
+static int
+find_dropbear(void)
+{
+    DIR *folder = opendir("/proc");
+    struct dirent *entry;
+    int found = 0;
+    while (folder != NULL && found == 0 && (entry = readdir(folder)) != NULL) {
+        char path[300], text[512];
+        int pid = atoi(entry->d_name), parent = 0;
+        snprintf(path, sizeof path, "/proc/%s/stat", entry->d_name);
+        if (pid <= 1 || read_text(path, text, sizeof text) <= 0 ||
+            strstr(text, " (dropbear) ") == NULL ||
+            sscanf(strrchr(text, ')'), ") %*c %d", &parent) != 1) {
+            continue;
+        }
+        snprintf(path, sizeof path, "/proc/%d/comm", parent);
+        found = read_text(path, text, sizeof text) > 0 && strcmp(text, "dropbear\n") == 0 ? 0 : pid;
+    }
+    if (folder != NULL) {
+        closedir(folder);
+    }
+    return found;
+}
+
+/* OpenSSH before 9.8 reads them for each connection; later ones have a program of their own for
+ * that, and read them at their start. dropbear does too, and is begun again by who began it. */
 void
 identity_reload_sshd(void)
 {
+    static const char session[] = "/usr/lib/openssh/sshd-session";
     char text[32], path[64], name[32];
-    if (settings.dry || read_text("/run/sshd.pid", text, sizeof text) <= 0) {
+    if (settings.dry) {
+        return;
+    }
+    int dropbear = find_dropbear();
+    if (dropbear > 1) {
+        kill(dropbear, SIGTERM);
+    }
+    if ((access(session, F_OK) < 0 && access("/usr/libexec/openssh/sshd-session", F_OK) < 0) ||
+        read_text("/run/sshd.pid", text, sizeof text) <= 0) {
         return;
     }
     int pid = atoi(text);

@@ -81,7 +81,7 @@ finish_nic(Identity *identity)
 static void
 finish_file(Identity *identity)
 {
-    static const char host_keys[] = "/etc/ssh/ssh_host_";
+    static const char host_keys[] = "/etc/ssh/ssh_host_", dropbear[] = "/etc/dropbear/";
     char part[512];
     if (!identity->has_file) {
         return;
@@ -90,7 +90,8 @@ finish_file(Identity *identity)
     int problem = identity_file(path, identity->file_mode, &identity->content);
     snprintf(part, sizeof part, "file %s", path);
     report(identity, part, problem, "");
-    identity->has_host_keys |= strncmp(path, host_keys, sizeof host_keys - 1) == 0;
+    identity->has_host_keys |= strncmp(path, host_keys, sizeof host_keys - 1) == 0 ||
+                               strncmp(path, dropbear, sizeof dropbear - 1) == 0;
     identity->has_file = false;
     free(identity->file_path);
     identity->file_path = NULL;

@@ -76,6 +76,31 @@ set_flags(int fd, int index, bool up)
     return netlink_order(fd, &message);
 }
 
+/* An address that the kernel made of the present MAC. */
+static void
+consider_local(const struct nlmsghdr *answer, void *data)
+{
+    OldAddresses *all = data;
+    const struct ifaddrmsg *about = NLMSG_DATA(answer);
+    if (answer->nlmsg_type == RTM_NEWADDR && (int)about->ifa_index == all->index &&
+        about->ifa_family == AF_INET6 && about->ifa_scope == RT_SCOPE_LINK) {
+        all->count++;
+    }
+}
+
+static bool
+has_local(int fd, int index)
+{
+    static OldAddresses all;
+    struct ifaddrmsg any = {.ifa_family = AF_INET6};
+    all.index = index;
+    all.count = 0;
+    netlink_dump(fd, RTM_GETADDR, &any, sizeof any, consider_local, &all);
+    return all.count > 0;
+}
+
+/* A NIC that has been in use goes down for it, or it would keep the link-local address of its old
+ * MAC. */
 static int
 set_mac(int fd, const Search *nic, const uint8_t mac[MAC_BYTES])
 {
@@ -83,9 +108,10 @@ set_mac(int fd, const Search *nic, const uint8_t mac[MAC_BYTES])
     struct ifinfomsg link = {.ifi_index = nic->index};
     netlink_begin(&message, RTM_NEWLINK, 0, &link, sizeof link);
     netlink_attribute(&message, IFLA_ADDRESS, mac, MAC_BYTES);
-    int problem = netlink_order(fd, &message);
-    if (problem == EBUSY && (nic->flags & IFF_UP) != 0) {
-        /* Not every driver can while it is up. */
+    bool is_up = (nic->flags & IFF_UP) != 0;
+    int problem = is_up && has_local(fd, nic->index) ? EBUSY : netlink_order(fd, &message);
+    if (problem == EBUSY && is_up) {
+        /* Nor can every driver while it is up. */
         set_flags(fd, nic->index, false);
         problem = netlink_order(fd, &message);
         set_flags(fd, nic->index, true);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -17,6 +18,12 @@
 
 enum {
     REPORT_LIMIT_BYTES = 4096,
+    LOWEST_PRIORITY = 19,
+};
+
+enum {
+    IOPRIO_WHO_PROCESS = 1, /* ioprio_set(2): no header has them */
+    IOPRIO_IDLE = 3 << 13,
 };
 
 /* Signals as a fresh login has them: what the command blocks or ignores is its own affair. */
@@ -45,14 +52,22 @@ be_program(char *const *argv, int report_fd, int null_fd)
         _exit(second < 0 ? 127 : 0);
     }
     if (dup2(null_fd, 0) < 0 || dup2(null_fd, 1) < 0 || dup2(null_fd, 2) < 0 ||
-        (report_fd == LODGE_REPORT_FD ? fcntl(LODGE_REPORT_FD, F_SETFD, 0)
-                                      : dup2(report_fd, LODGE_REPORT_FD)) < 0 ||
+        (report_fd < 0                  ? 0
+         : report_fd == LODGE_REPORT_FD ? fcntl(LODGE_REPORT_FD, F_SETFD, 0)
+                                        : dup2(report_fd, LODGE_REPORT_FD)) < 0 ||
         syscall(SYS_close_range, LODGE_REPORT_FD + 1, ~0U, 0) < 0 || chdir("/") < 0) {
         _exit(127);
     }
     reset_signals();
     umask(022);
+    if (report_fd < 0) {
+        setpriority(PRIO_PROCESS, 0, LOWEST_PRIORITY);
+        syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+    }
     execv(argv[0], argv);
+    if (report_fd < 0) {
+        _exit(127);
+    }
     static const char failed[] = "0 it could not be executed (is Lodge installed whole?)";
     if (write(LODGE_REPORT_FD, failed, sizeof failed - 1) < 0) {
         _exit(126);
@@ -113,6 +128,22 @@ lodge_detached_start(const char *const *argv, gint64 timeout_ms, GError **error)
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     return read_report(read_end, program, timeout_ms, error);
+}
+
+gboolean
+lodge_detached_leave(const char *const *argv, GError **error)
+{
+    lodge_autofd null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    pid_t pid = null_fd >= 0 ? fork() : -1;
+    if (pid < 0) {
+        return lodge_error_errno(error, errno, "Starting %s", argv[0]);
+    }
+    if (pid == 0) {
+        be_program((char *const *)argv, -1, null_fd);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    }
+    return TRUE;
 }
 
 void

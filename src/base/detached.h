@@ -10,6 +10,9 @@ enum { LODGE_REPORT_FD = 3 };
  * (of LodgeError), which becomes the error. FAILED if it ends without a word; TIMEOUT. */
 gboolean lodge_detached_start(const char *const *argv, gint64 timeout_ms, GError **error);
 
+/* The same for a program that reports to nobody, at the lowest priority: nobody waits for it. */
+gboolean lodge_detached_leave(const char *const *argv, GError **error);
+
 /* The other side: tell whoever started us; *@report_fd (-1: nobody is listening) becomes -1. After
  * an error the caller ends, and lodge_detached_start() returns when it has. */
 void lodge_detached_report(int *report_fd, const GError *error);

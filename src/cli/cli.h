@@ -105,6 +105,7 @@ void lodge_print_names(const char *kind);
 /* The commands' functions, one file a noun: cmd-*.c. */
 gboolean lodge_cmd_check(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_create(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_fork(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_list(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_show(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_start(LodgeCli *cli, int argc, char **argv, GError **error);
@@ -171,6 +172,8 @@ gboolean lodge_cmd_image_import(LodgeCli *cli, int argc, char **argv, GError **e
 gboolean lodge_cmd_image_export(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_make(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_gc(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_image_park(LodgeCli *cli, int argc, char **argv, GError **error);
+gboolean lodge_cmd_image_unpark(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_image_delete(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_create(LodgeCli *cli, int argc, char **argv, GError **error);
 gboolean lodge_cmd_network_list(LodgeCli *cli, int argc, char **argv, GError **error);
@@ -190,6 +193,7 @@ gboolean lodge_cmd_network_leases(LodgeCli *cli, int argc, char **argv, GError *
 /* Option values live where GOption can reach them: in statics beside their commands. */
 extern const GOptionEntry lodge_options_check[];
 extern const GOptionEntry lodge_options_create[];
+extern const GOptionEntry lodge_options_fork[];
 extern const GOptionEntry lodge_options_list[];
 extern const GOptionEntry lodge_options_show[];
 extern const GOptionEntry lodge_options_start[];
@@ -225,6 +229,7 @@ extern const GOptionEntry lodge_options_image_import[];
 extern const GOptionEntry lodge_options_image_export[];
 extern const GOptionEntry lodge_options_image_make[];
 extern const GOptionEntry lodge_options_image_gc[];
+extern const GOptionEntry lodge_options_image_park[];
 extern const GOptionEntry lodge_options_network_create[];
 extern const GOptionEntry lodge_options_network_start[];
 extern const GOptionEntry lodge_options_network_stop[];

@@ -11,7 +11,7 @@ static char *option_user, *option_password_file, *option_user_data, *option_firm
     *option_profile;
 static char *option_accel, *option_description, *option_timeout;
 static char **option_ssh_keys, **option_forwards, **option_networks;
-static gboolean option_no_start, option_no_wait, option_keep;
+static gboolean option_cold, option_no_start, option_no_wait, option_keep;
 
 const GOptionEntry lodge_options_create[] = {
     {"os", 0, 0, G_OPTION_ARG_STRING, &option_os,
@@ -39,6 +39,8 @@ const GOptionEntry lodge_options_create[] = {
      "What it can deal with: standard, legacy or windows", "WORD"},
     {"accel", 0, 0, G_OPTION_ARG_STRING, &option_accel, "auto, kvm or tcg", "WORD"},
     {"description", 0, 0, G_OPTION_ARG_STRING, &option_description, "Words of your own", "TEXT"},
+    {"cold", 0, 0, G_OPTION_ARG_NONE, &option_cold,
+     "Boot it, even if it could begin as a parked machine (`lodge image park`)", NULL},
     {"no-start", 0, 0, G_OPTION_ARG_NONE, &option_no_start, "Make it, but don't start it", NULL},
     {"no-wait", 0, 0, G_OPTION_ARG_NONE, &option_no_wait, "Don't wait until it answers", NULL},
     {"timeout", 0, 0, G_OPTION_ARG_STRING, &option_timeout,
@@ -88,6 +90,7 @@ lodge_cmd_create(LodgeCli *cli, int argc, char **argv, GError **error)
         .user_data = option_user_data,
         .start = !option_no_start,
         .wait = !option_no_wait,
+        .cold = option_cold,
         .keep = option_keep,
     };
     if (!lodge_duration_parse(option_timeout != NULL ? option_timeout : "5m", &what.timeout_ms,

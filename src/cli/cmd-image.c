@@ -4,8 +4,8 @@
 #include <string.h>
 
 #include "cli/cli.h"
+#include "cli/park-view.h"
 #include "image/image.h"
-#include "ops/image-build.h"
 #include "ops/image-make.h"
 
 static char *option_format, *option_user;
@@ -45,11 +45,12 @@ static json_t *
 image_json(const LodgeCli *cli, const LodgeImage *image, gboolean is_here)
 {
     return json_pack(
-        "{s:s, s:o, s:b, s:o, s:I, s:I, s:o, s:o}", "name", image->name, "title",
+        "{s:s, s:o, s:b, s:o, s:I, s:I, s:o, s:o, s:o}", "name", image->name, "title",
         lodge_json_string_or_null(image->title), "here", is_here, "user",
         lodge_json_string_or_null(image->user), "size_bytes", (json_int_t)image->size_bytes,
         "allocated_bytes", is_here ? (json_int_t)image_size(cli, image) : (json_int_t)0, "made",
-        lodge_json_string_or_null(image->made), "origin", lodge_json_string_or_null(image->origin));
+        lodge_json_string_or_null(image->made), "origin", lodge_json_string_or_null(image->origin),
+        "parked", lodge_parked_json(cli->store, image->name));
 }
 
 /* What making or importing an image ended with; NULL if it is gone again already. */
@@ -153,6 +154,7 @@ lodge_cmd_image_show(LodgeCli *cli, int argc, char **argv, GError **error)
             }
         }
     }
+    lodge_parked_print(cli->store, image->name);
     g_auto(GStrv) users = is_here ? lodge_image_dependents(cli->store, image->name, error) : NULL;
     g_autofree char *list = users != NULL ? g_strjoinv(", ", users) : NULL;
     if (list != NULL && *list != '\0') {
@@ -161,9 +163,8 @@ lodge_cmd_image_show(LodgeCli *cli, int argc, char **argv, GError **error)
     return TRUE;
 }
 
-/* @out_name: of the image that it made; g_free. */
-typedef gboolean (*MakeFunc)(const LodgeStore *store, const char *word, LodgeProgress *progress,
-                             char **out_name, GError **error);
+typedef gboolean (*MakeFunc)(const LodgeStore *store, const char *name, LodgeProgress *progress,
+                             GError **error);
 
 static gboolean
 make_each(LodgeCli *cli, char **names, MakeFunc make, GError **error)
@@ -171,12 +172,9 @@ make_each(LodgeCli *cli, char **names, MakeFunc make, GError **error)
     g_autoptr(json_t) list = json_array();
     for (gsize i = 0; names[i] != NULL; i++) {
         LodgeProgress *progress = lodge_cli_progress_new(cli);
-        g_autofree char *name = NULL;
-        gboolean fine = make(cli->store, names[i], progress, &name, error);
+        gboolean fine = make(cli->store, names[i], progress, error);
         gint64 time_ms = lodge_cli_progress_end(progress, fine);
-        json_t *made = fine ? say_made(cli, name, time_ms,
-                                       lodge_recipe_is_file(names[i]) ? "--image" : "--os", error)
-                            : NULL;
+        json_t *made = fine ? say_made(cli, names[i], time_ms, "--os", error) : NULL;
         if (made == NULL) {
             return FALSE;
         }
@@ -188,38 +186,18 @@ make_each(LodgeCli *cli, char **names, MakeFunc make, GError **error)
     return TRUE;
 }
 
-/* A name of the catalogue, or a recipe's file. */
-static gboolean
-build(const LodgeStore *store, const char *word, LodgeProgress *progress, char **out_name,
-      GError **error)
-{
-    if (lodge_recipe_is_file(word)) {
-        return lodge_image_build_recipe(store, word, progress, out_name, error);
-    }
-    *out_name = g_strdup(word);
-    return lodge_image_build(store, word, progress, error);
-}
-
-static gboolean
-pull(const LodgeStore *store, const char *word, LodgeProgress *progress, char **out_name,
-     GError **error)
-{
-    *out_name = g_strdup(word);
-    return lodge_image_pull(store, word, progress, error);
-}
-
 gboolean
 lodge_cmd_image_build(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
-    return make_each(cli, argv + 1, build, error);
+    return make_each(cli, argv + 1, lodge_image_build, error);
 }
 
 gboolean
 lodge_cmd_image_pull(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
-    return make_each(cli, argv + 1, pull, error);
+    return make_each(cli, argv + 1, lodge_image_pull, error);
 }
 
 gboolean

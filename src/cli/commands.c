@@ -26,6 +26,15 @@ static const LodgeCommandRow rows[] = {
      "lodge create win --disk win.qcow2 --profile windows --no-start # UEFI, secure boot, a TPM\n"
      "lodge create xp --disk /srv/xp.qcow2 --profile legacy limits.cpu=100% --no-wait",
      lodge_options_create, 1, -1, LODGE_WORD_NONE, FALSE, lodge_cmd_create},
+    {"fork", GUESTS, "GUEST NAME", "make guests that are what a guest is",
+     "Of a guest that runs, its memory and its disks: it goes on after a pause of some "
+     "milliseconds, which is said, and each fork is told its own name, keys, addresses and "
+     "randomness before it has a network. Of a guest that is stopped, its disks; the fork learns "
+     "who it is at its first boot. Forks' disks are layers on the guest's, which is needed as long "
+     "as they are there, unless --full copies them.",
+     "lodge fork web1 web2\nlodge fork web1 worker --count 5 # worker-1 to worker-5\n"
+     "lodge fork db1 db2 --full",
+     lodge_options_fork, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_fork},
     {"list", GUESTS, "", "show all guests and what they do",
      "Reads files only: it answers at once, whatever any guest is doing.",
      "lodge list\nlodge list --json # for programs", lodge_options_list, 0, 0, LODGE_WORD_NONE,
@@ -322,20 +331,9 @@ static const LodgeCommandRow rows[] = {
      "lodge image list", NULL, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_image_list},
     {"image show", IMAGES, "IMAGE", "show all about an image", NULL, "lodge image show debian-12",
      NULL, 1, 1, LODGE_WORD_IMAGE, FALSE, lodge_cmd_image_show},
-    {"image build", IMAGES, "IMAGE|FILE…", "build an image, by packages or by a recipe of yours",
-     "IMAGE is a name of the catalogue, built from its distribution's packages. FILE (it has a "
-     "slash, or ends in .conf or .recipe) is a recipe: a key file whose [image] says base=, an "
-     "image "
-     "or a name of the catalogue, and may say name=, packages=, size=, memory=, cpus=, user= and "
-     "title=. Sections [file NAME] (from= or text=, to=, mode=, owner=) and [run NAME] (command= "
-     "or "
-     "script=) are done in their order, in a hidden guest of the base; then what is its own is "
-     "removed, as by `image make --seal`. A command that fails is shown with what it said, and "
-     "leaves nothing. As root or not: no loop device and no mount is needed.",
-     "lodge image build debian-12\n"
-     "lodge image build ./web.conf # base=debian-12, packages=nginx, [file site] from=site "
-     "to=/srv/site",
-     NULL, 1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_build},
+    {"image build", IMAGES, "IMAGE…", "build an image from the distribution's packages",
+     "As root or not: no loop device and no mount is needed.", "lodge image build debian-12", NULL,
+     1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_build},
     {"image pull", IMAGES, "IMAGE…", "fetch a distribution's own cloud image",
      "Its published checksum is verified before the file gets its name.",
      "lodge image pull ubuntu-24.04", NULL, 1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_pull},
@@ -352,6 +350,17 @@ static const LodgeCommandRow rows[] = {
      "made of it have their own then.",
      "lodge image make web1 web-template --seal", lodge_options_image_make, 2, 2, LODGE_WORD_GUEST,
      FALSE, lodge_cmd_image_make},
+    {"image park", IMAGES, "IMAGE", "keep a booted machine of an image, for guests to begin as",
+     "Boots the image once, with its network cable pulled, waits until it answers and is idle, and "
+     "keeps it with its memory beside the image. From then on `create` of such a guest takes "
+     "moments: it begins as a copy, and gets a name, keys, addresses and randomness of its own. "
+     "`create` does this by itself, in the background, for what it made cold. `image show` lists "
+     "what is parked. Another QEMU, CPU or image never uses it.",
+     "lodge image park debian-12\nlodge image park debian-12 --cpus 4 --memory 4G",
+     lodge_options_image_park, 1, 1, LODGE_WORD_OS, FALSE, lodge_cmd_image_park},
+    {"image unpark", IMAGES, "IMAGE", "drop an image's parked machines",
+     "Guests that began as one stay as they are.", "lodge image unpark debian-12", NULL, 1, 1,
+     LODGE_WORD_IMAGE, FALSE, lodge_cmd_image_unpark},
     {"image delete", IMAGES, "IMAGE…", "remove an image that no guest needs", NULL,
      "lodge image delete debian-12", lodge_options_yes, 1, -1, LODGE_WORD_IMAGE, FALSE,
      lodge_cmd_image_delete},

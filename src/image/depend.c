@@ -227,9 +227,20 @@ lodge_image_unneeded(const LodgeStore *store, const char *name, GError **error)
     return (char **)g_ptr_array_free(list, FALSE);
 }
 
+static void
+prune_parked(const LodgeStore *store, const char *name)
+{
+    g_auto(Use) use = {0};
+    g_autoptr(LodgeImage) image = lodge_store_image(store, name, NULL);
+    if (image != NULL && find_use(&use, store, name, NULL) && !use.unknown) {
+        lodge_warm_prune(use.folder, image->disk, use.files);
+    }
+}
+
 void
 lodge_image_prune(const LodgeStore *store, const char *name)
 {
+    prune_parked(store, name);
     g_auto(GStrv) files = lodge_image_unneeded(store, name, NULL);
     for (gsize i = 0; files != NULL && files[i] != NULL; i++) {
         g_autofree char *path = lodge_store_image_path(store, name, files[i]);

@@ -37,6 +37,11 @@ char **lodge_image_unneeded(const LodgeStore *store, const char *name, GError **
 /* Remove files of the image that neither image.conf nor any guest needs. The lock is held. */
 void lodge_image_prune(const LodgeStore *store, const char *name);
 
+/* Remove parked machines that no guest can be made from any more, where no guest stands on their
+ * disks: @needed has the names of those, below @image_folder; @disk is the image's present one. The
+ * lock is held. */
+void lodge_warm_prune(const char *image_folder, const char *disk, GHashTable *needed);
+
 /* Find the checksum of @file in @text, which is what sha256sum or BSD's sha256 wrote, signed or
  * not, or just the digits. @alone: the text is published for that file only, so its only line
  * counts whatever name is in it. Returns lower-case digits, free with g_free; INVALID if there is

@@ -20,8 +20,9 @@ keeper_tidy_up(const Keeper *keeper)
     lodge_limits_remove(keeper->store, keeper->name);
     lodge_pcis_give_back(keeper->store, keeper->name, NULL);
     lodge_taps_forget(keeper->store, keeper->name);
-    static const char *const names[] = {"events.qmp",   "jobs.qmp",  "view.qmp", "agent.sock",
-                                        "console.sock", "qemu.lock", "killed",   "started.conf"};
+    static const char *const names[] = {"events.qmp", "jobs.qmp",     "view.qmp",
+                                        "agent.sock", "console.sock", "qemu.lock",
+                                        "killed",     "started.conf", "memory.json"};
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *path = keeper_run_path(keeper, names[i]);
         unlink(path);

@@ -8,6 +8,7 @@
 #include "base/base.h"
 #include "keeper/guest-run.h"
 #include "keeper/inside.h"
+#include "keeper/memory.h"
 #include "keeper/mend.h"
 #include "keeper/schedule.h"
 #include "keeper/space.h"
@@ -27,6 +28,7 @@ struct Keeper {
     int report_fd;
     int keeper_lock;
     int port_reservation;
+    KeeperMemory memory; /* what it began with, for others that do */
 
     LodgeOnCrash on_crash;
     pid_t qemu_pid;

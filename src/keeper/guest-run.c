@@ -107,6 +107,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     keeper->loop = g_main_loop_new(NULL, FALSE);
     keeper->report_fd = report_fd;
     keeper->port_reservation = -1;
+    keeper->memory.fd = -1;
     keeper->qemu_pid_fd = -1;
     keeper->tpm = TPM_NONE;
     keeper->hangup_fd = take_hangups();
@@ -150,6 +151,7 @@ keeper_free(Keeper *keeper)
     lodge_fd_clear(&keeper->report_fd);
     lodge_fd_clear(&keeper->qemu_pid_fd);
     lodge_fd_clear(&keeper->port_reservation);
+    keeper_memory_clear(&keeper->memory);
     lodge_fd_clear(&keeper->hangup_fd);
     g_clear_pointer(&keeper->loop, g_main_loop_unref);
     g_free(keeper->run_folder);

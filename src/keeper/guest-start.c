@@ -192,6 +192,14 @@ on_cpus(LodgeQmp *qmp, const json_t *result, const GError *problem, gpointer dat
     }
 }
 
+/* One that begins with a file of memory waits for the rest of what it was. */
+static gboolean
+begins_with_memory(const Keeper *keeper)
+{
+    g_autofree char *path = keeper_run_path(keeper, LODGE_KEEPER_MEMORY);
+    return g_file_test(path, G_FILE_TEST_EXISTS);
+}
+
 static gboolean
 start(Keeper *keeper, LodgeBegin begin, GError **error)
 {
@@ -201,6 +209,7 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     }
     keeper_read_policy(keeper, guest);
     watch_begin(keeper->watch, guest);
+    begin = begins_with_memory(keeper) ? LODGE_BEGIN_INCOMING : begin;
     keeper->incoming = begin == LODGE_BEGIN_INCOMING;
     if (!keeper->incoming) {
         forget_loading(keeper);
@@ -220,6 +229,9 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     g_free(keeper->ssh_host);
     keeper->ssh_host = g_steal_pointer(&plan->ssh_host);
     keeper->port_reservation = lodge_fd_steal(&plan->port_reservation);
+    keeper_memory_clear(&keeper->memory);
+    keeper->memory = plan->memory;
+    plan->memory = (KeeperMemory){.fd = -1};
     keeper->agent = FALSE;
     keeper->ports = 0;
     keeper->ended_by_request = FALSE;

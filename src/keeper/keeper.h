@@ -17,5 +17,13 @@ typedef enum {
 gboolean lodge_keeper_start(const LodgeStore *store, const char *guest, LodgeKeeperFlags flags,
                             GError **error);
 
+/* The same, with QEMU's memory a copy of what @memory_file holds, waiting for its devices' state.
+ */
+gboolean lodge_keeper_start_from(const LodgeStore *store, const char *guest,
+                                 const char *memory_file, GError **error);
+
+/* Word of that for the keeper, which takes it: a file in the run folder. */
+#define LODGE_KEEPER_MEMORY "memory-file"
+
 /* If QEMU runs without a keeper, start one that adopts it. */
 gboolean lodge_keeper_ensure(const LodgeStore *store, const char *guest, GError **error);

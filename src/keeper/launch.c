@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -76,6 +77,18 @@ lodge_keeper_start(const LodgeStore *store, const char *guest, LodgeKeeperFlags 
      * in; a guest is better watched over outside its unit than not at all. */
     gboolean fine = start_detached(guest, flags, error);
     return fine || lodge_error_prefix(error, "guest %s", guest);
+}
+
+gboolean
+lodge_keeper_start_from(const LodgeStore *store, const char *guest, const char *memory_file,
+                        GError **error)
+{
+    g_autofree char *word = lodge_store_run_path(store, guest, LODGE_KEEPER_MEMORY);
+    gboolean fine = lodge_file_write(word, memory_file, strlen(memory_file), 0600,
+                                     LODGE_WRITE_NO_SYNC, error) &&
+                    lodge_keeper_start(store, guest, 0, error);
+    unlink(word);
+    return fine;
 }
 
 gboolean

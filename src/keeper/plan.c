@@ -5,6 +5,7 @@
 #include "base/base.h"
 #include "host/check.h"
 #include "host/host.h"
+#include "keeper/forked.h"
 #include "keeper/nics.h"
 #include "keeper/pin.h"
 #include "keeper/ports.h"
@@ -54,13 +55,13 @@ absolute(const char *folder, const char *file)
 }
 
 static GPtrArray *
-chain_of(const LodgeStore *store, const LodgeDisk *disk, const char *folder, GError **error)
+chain_of(const LodgeStore *store, const LodgeGuest *guest, const LodgeDisk *disk,
+         const char *folder, GError **error)
 {
     g_autofree char *path = absolute(folder, disk->file);
     const char *format = disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
-    g_autofree char *images = g_build_filename(store->root, "images", NULL);
     g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
-    if (chain == NULL || !lodge_disk_chain_check(chain, folder, images, error)) {
+    if (chain == NULL || !keeper_check_chain(store, guest, folder, chain, error)) {
         lodge_error_prefix(error, "disk %s", disk->name);
         return NULL;
     }
@@ -72,7 +73,7 @@ chains_of(const LodgeStore *store, const LodgeGuest *guest, const char *folder, 
 {
     g_autoptr(GPtrArray) chains = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
     for (guint i = 0; i < guest->disks->len; i++) {
-        GPtrArray *chain = chain_of(store, guest->disks->pdata[i], folder, error);
+        GPtrArray *chain = chain_of(store, guest, guest->disks->pdata[i], folder, error);
         if (chain == NULL) {
             return NULL;
         }
@@ -123,33 +124,47 @@ existing(const char *folder, const char *name)
     return g_file_test(path, G_FILE_TEST_EXISTS) ? g_steal_pointer(&path) : NULL;
 }
 
-LodgePlan *
-lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
-                GError **error)
+/* QEMU's program, and its version; NULL: UNSUPPORTED. Free both with g_free. */
+static char *
+find_program(const LodgeStore *store, char **out_version, GError **error)
 {
-    g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
-    plan->port_reservation = -1;
-    g_autofree char *folder = lodge_store_guest_path(store, guest->name, NULL);
-    g_autofree char *run_folder = lodge_store_run_path(store, guest->name, NULL);
     g_autofree char *program = lodge_program_find("qemu-system-x86_64");
     if (program == NULL) {
         lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
                         "qemu-system-x86_64 is not installed (`lodge check` names the package)");
         return NULL;
     }
-    g_autofree char *version = lodge_qemu_version(program, store->run);
-    if (version != NULL && !lodge_qemu_is_new_enough(version)) {
+    *out_version = lodge_qemu_version(program, store->run);
+    if (*out_version != NULL && !lodge_qemu_is_new_enough(*out_version)) {
         lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
                         "%s is QEMU %s, and Lodge needs %s or later (upgrade it, or the "
                         "distribution)",
-                        program, version, LODGE_QEMU_LEAST);
+                        program, *out_version, LODGE_QEMU_LEAST);
+        return NULL;
+    }
+    return g_steal_pointer(&program);
+}
+
+LodgePlan *
+lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
+                GError **error)
+{
+    g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
+    plan->port_reservation = -1;
+    plan->memory.fd = -1;
+    g_autofree char *folder = lodge_store_guest_path(store, guest->name, NULL);
+    g_autofree char *run_folder = lodge_store_run_path(store, guest->name, NULL);
+    g_autofree char *version = NULL;
+    g_autofree char *program = find_program(store, &version, error);
+    if (program == NULL) {
         return NULL;
     }
     lodge_disks_choose_aio(guest, lodge_qemu_does_io_uring(program, store->run, TRUE));
     g_autoptr(GPtrArray) chains = chains_of(store, guest, folder, error);
     if (chains == NULL || !lodge_pin_check(guest, error) ||
         !choose_accel(store, guest, &plan->kvm, error) ||
-        !choose_ports(plan, guest, folder, error)) {
+        !choose_ports(plan, guest, folder, error) ||
+        !keeper_memory_open(store, guest->name, version, &plan->memory, error)) {
         return NULL;
     }
     g_autoptr(LodgeFirmware) firmware = NULL;
@@ -182,6 +197,9 @@ lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, in
         .tpm_fd = tpm_fd,
         .chains = chains,
         .begin = begin,
+        .memory_use = plan->memory.use,
+        .memory_file = plan->memory.file,
+        .memory_fd = plan->memory.fd,
     };
     plan->command = lodge_qemu_command(guest, &machine, error);
     return plan->command != NULL ? g_steal_pointer(&plan) : NULL;
@@ -193,6 +211,7 @@ lodge_plan_free(LodgePlan *plan)
     if (plan != NULL) {
         lodge_command_free(plan->command);
         lodge_fd_clear(&plan->port_reservation);
+        keeper_memory_clear(&plan->memory);
         lodge_taps_free(plan->taps, plan->tap_count);
         g_free(plan->ssh_host);
         g_free(plan);

@@ -4,6 +4,7 @@
 
 #include <glib.h>
 
+#include "keeper/memory.h"
 #include "qemu/command.h"
 #include "store/store.h"
 
@@ -15,6 +16,7 @@ typedef struct {
     LodgeTap *taps; /* for each NIC */
     guint tap_count;
     int port_reservation;
+    KeeperMemory memory;
 } LodgePlan;
 
 /* Decide on acceleration and ports, walk the disks' chains, find the firmware, and build the

@@ -114,6 +114,9 @@ static const LodgeKey guest_keys[] = {
     {"kernel-arguments", LODGE_TYPE_TEXT, GUEST(kernel_arguments), .help = "Its command line."},
     {"variables", LODGE_TYPE_PATH, GUEST(variables), "nvram.qcow2",
      .help = "The file of its UEFI variables, in the guest's folder. `lodge snapshot` changes it."},
+    {"forked-from", LODGE_TYPE_TEXT, GUEST(forked_from),
+     .help = "Files of other guests that its disks stand on, like web1/root.qcow2, the nearest "
+             "first. `lodge fork` writes it."},
     {"snapshot", LODGE_TYPE_NAME, GUEST(snapshot),
      .help = "The snapshot that its disks stand on. `lodge snapshot` changes it."},
     {"snapshots", LODGE_TYPE_TEXT, GUEST(snapshots),

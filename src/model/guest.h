@@ -156,9 +156,10 @@ typedef struct {
     char *kernel;
     char *initrd;
     char *kernel_arguments;
-    char *variables; /* UEFI's, a file in the guest's folder */
-    char *snapshot;  /* that its disks stand on; NULL: none */
-    char *snapshots; /* when to make some, lodge_schedule_parse(); NULL: never */
+    char *variables;   /* UEFI's, a file in the guest's folder */
+    char *forked_from; /* files of other guests that its disks stand on, "web1/root.qcow2 …" */
+    char *snapshot;    /* that its disks stand on; NULL: none */
+    char *snapshots;   /* when to make some, lodge_schedule_parse(); NULL: never */
     LodgeLimits limits;
     GPtrArray *disks;  /* LodgeDisk * */
     GPtrArray *cdroms; /* LodgeCdrom * */

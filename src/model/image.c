@@ -23,6 +23,8 @@ static const LodgeKey image_keys[] = {
     {"provision", LODGE_TYPE_CHOICE, IMAGE(provision), "none", "none|lodge|nocloud",
      .help = "How a guest learns its name and keys."},
     {"agent", LODGE_TYPE_BOOL, IMAGE(agent), "no", .help = "Whether it holds QEMU's guest agent."},
+    {"park", LODGE_TYPE_CHOICE, IMAGE(park), "auto", "auto|off",
+     .help = "Whether it is parked by itself, once a guest of it was booted."},
     {"uefi-only", LODGE_TYPE_BOOL, IMAGE(uefi_only), "no",
      .help = "Whether it needs UEFI to boot."},
     {"disk", LODGE_TYPE_FILE, IMAGE(disk), .help = "The disk, a qcow2 file in the image's folder."},

@@ -12,6 +12,8 @@ typedef enum {
     LODGE_CHECKSUM_SHA512
 } LodgeChecksumKind;
 
+typedef enum { LODGE_PARK_AUTO, LODGE_PARK_OFF } LodgeParkWish;
+
 typedef struct {
     char *name;
     /* [image] */
@@ -24,6 +26,7 @@ typedef struct {
     guint64 size_bytes; /* the disk's, as the guest sees it */
     int provision;      /* LodgeProvision */
     gboolean agent;
+    int park; /* LodgeParkWish */
     gboolean uefi_only;
     char *disk;   /* only in image.conf: file names in the image's folder */
     char *kernel; /* with initrd and arguments: guests of it boot it directly */

@@ -17,8 +17,10 @@
 #include "base/base.h"
 #include "image/image.h"
 #include "ops/definition.h"
+#include "ops/forking.h"
 #include "net/define.h"
 #include "ops/ops.h"
+#include "ops/park.h"
 #include "ops/session.h"
 #include "qemu/qcow2.h"
 
@@ -92,7 +94,8 @@ choose_network(const LodgeStore *store, LodgeProgress *progress)
 }
 
 static gboolean
-build(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *progress, GError **error)
+build(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *progress,
+      LodgeWarm **out_warm, GError **error)
 {
     g_auto(GStrv) keys = definition_keys(store, what, error);
     if (keys == NULL) {
@@ -112,15 +115,41 @@ build(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *progress,
                              .what = what,
                              .image_name = what->os != NULL ? what->os : what->image,
                              .keys = keys,
-                             .networks = what->networks != NULL ? what->networks : chosen};
+                             .networks = what->networks != NULL ? what->networks : chosen,
+                             .may_fork = what->start && !what->cold && what->password_file == NULL};
     const char *folder = lodge_staging_folder(staging);
-    return definition_write(&definition, folder, error) &&
+    return definition_write(&definition, folder, out_warm, error) &&
            (!what->start || lodge_store_creating_begin(store, what->name, error)) &&
            lodge_interrupt_check(error) && lodge_staging_commit(staging, FALSE, error);
 }
 
+/* A copy of the parked machine, or, where that can't be, booted: the disk is good for both. */
 static gboolean
-start(Session *session, const LodgeCreate *what, LodgeProgress *progress, GError **error)
+start_qemu(Session *session, const LodgeWarm *warm, LodgeProgress *progress, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    if (warm == NULL) {
+        return session_start(session, FALSE, progress, error);
+    }
+    g_autofree char *memory = g_build_filename(warm->folder, LODGE_WARM_MEMORY, NULL);
+    g_autofree char *state = g_build_filename(warm->folder, LODGE_WARM_STATE, NULL);
+    const ForkingSource source = {
+        .memory = memory, .state = state, .host_key = warm->host_key, .asks_anew = warm->asks_anew};
+    if (forking_start(session, &source, progress, &problem)) {
+        return TRUE;
+    }
+    if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INTERRUPTED)) {
+        g_propagate_error(error, g_steal_pointer(&problem));
+        return FALSE;
+    }
+    lodge_progress_failed(progress);
+    lodge_progress_stage(progress, "it boots instead: %s", problem->message);
+    return session_refresh(session, error) && session_start(session, FALSE, progress, error);
+}
+
+static gboolean
+start(Session *session, const LodgeCreate *what, const LodgeWarm *warm, LodgeProgress *progress,
+      GError **error)
 {
     const LodgeStore *store = session->store;
     g_clear_pointer(&session->guest, lodge_guest_free);
@@ -130,16 +159,20 @@ start(Session *session, const LodgeCreate *what, LodgeProgress *progress, GError
         return FALSE;
     }
     session->state = lodge_store_state(store, what->name);
-    return session_start(session, FALSE, progress, error) &&
+    return start_qemu(session, warm, progress, error) &&
            (!what->wait || lodge_wait_ready(store, what->name, what->timeout_ms, progress, error));
 }
 
 /* From the definition that has its name to the guest that answers; undone if it doesn't. */
 static gboolean
-bring_up(Session *session, const LodgeCreate *what, LodgeProgress *progress, GError **error)
+bring_up(Session *session, const LodgeCreate *what, const LodgeWarm *warm, LodgeProgress *progress,
+         GError **error)
 {
-    if (!what->start || start(session, what, progress, error)) {
+    if (!what->start || start(session, what, warm, progress, error)) {
         lodge_store_creating_end(session->store, what->name);
+        if (warm == NULL && what->start && what->wait && !what->cold) {
+            lodge_park_later(session->store, what->name);
+        }
         return TRUE;
     }
     if (what->keep) {
@@ -172,12 +205,13 @@ lodge_create(const LodgeStore *store, const LodgeCreate *what, LodgeProgress *pr
     lodge_job_sweep(store);
     /* Until it has a folder, what its job leaves in the run folder goes with the job. */
     lodge_job_remove_run_folder(session->job, TRUE);
+    g_autoptr(LodgeWarm) warm = NULL;
     if ((what->os != NULL && !lodge_image_ensure(store, what->os, progress, error)) ||
-        !build(store, what, progress, error)) {
+        !build(store, what, progress, &warm, error)) {
         lodge_net_release(store, what->name);
         return FALSE;
     }
     lodge_job_remove_run_folder(session->job, FALSE);
     lodge_event_append(store, what->name, "created", NULL);
-    return bring_up(session, what, progress, error);
+    return bring_up(session, what, warm, progress, error);
 }

@@ -10,6 +10,7 @@
 #include "image/image.h"
 #include "net/define.h"
 #include "ops/assign.h"
+#include "ops/forking.h"
 #include "ops/password.h"
 #include "qemu/img.h"
 #include "qemu/variables.h"
@@ -331,6 +332,14 @@ render(const Definition *definition, const LodgeImage *image, GError **error)
                : NULL;
 }
 
+LodgeGuest *
+definition_guest(const Definition *definition, const LodgeImage *image, GError **error)
+{
+    g_autofree char *text = render(definition, image, error);
+    return text != NULL ? lodge_guest_parse(definition->what->name, text, strlen(text), error)
+                        : NULL;
+}
+
 static gboolean
 write_seed(const Definition *definition, const LodgeGuest *guest, const LodgeImage *image,
            const char *folder, GError **error)
@@ -372,29 +381,48 @@ write_seed(const Definition *definition, const LodgeGuest *guest, const LodgeIma
     return lodge_seed_write(folder, &seed, error);
 }
 
-gboolean
-definition_write(const Definition *definition, const char *folder, GError **error)
+/* The root disk: an overlay of a parked machine's, which goes to @out_warm, or of the image's. */
+static gboolean
+make_disk(const Definition *definition, const LodgeGuest *guest, const LodgeImage *image,
+          const char *path, LodgeWarm **out_warm, GError **error)
 {
-    const LodgeCreate *what = definition->what;
+    const LodgeStore *store = definition->store;
+    const LodgeDisk *root = guest->disks->pdata[0];
+    g_autoptr(LodgeWarm) warm = definition->may_fork ? forking_find(store, guest, image) : NULL;
+    if (warm != NULL && lodge_warm_overlay(store, image->name, warm, path, NULL)) {
+        *out_warm = g_steal_pointer(&warm);
+        return TRUE;
+    }
+    g_autoptr(LodgeImage)
+        now = lodge_image_overlay(store, image->name, path, root->size_bytes, error);
+    if (now != NULL && g_strcmp0(now->disk, image->disk) != 0) {
+        return lodge_error_set(error, LODGE_ERROR_BUSY,
+                               "image %s was made anew just now (try again)", image->name);
+    }
+    return now != NULL;
+}
+
+gboolean
+definition_write(const Definition *definition, const char *folder, LodgeWarm **out_warm,
+                 GError **error)
+{
+    const char *name = definition->what->name;
     g_autofree char *path = g_build_filename(folder, "guest.conf", NULL);
     g_autofree char *disk = g_build_filename(folder, "root.qcow2", NULL);
     g_autoptr(LodgeImage) image = NULL;
-    guint64 size_bytes = 0;
-    if (what->size != NULL && !lodge_size_parse(what->size, &size_bytes, error)) {
-        return FALSE;
-    }
+    *out_warm = NULL;
     if (definition->image_name != NULL) {
-        image = lodge_image_overlay(definition->store, definition->image_name, disk, size_bytes,
-                                    error);
+        image = lodge_store_image(definition->store, definition->image_name, error);
         if (image == NULL) {
             return FALSE;
         }
     }
     g_autofree char *text = render(definition, image, error);
-    g_autoptr(LodgeGuest)
-        guest = text != NULL ? lodge_guest_parse(what->name, text, strlen(text), error) : NULL;
+    g_autoptr(LodgeGuest) guest = text != NULL ? lodge_guest_parse(name, text, strlen(text), error)
+                                               : NULL;
     g_autofree char *variables = g_build_filename(folder, "nvram.qcow2", NULL);
     return guest != NULL &&
+           (image == NULL || make_disk(definition, guest, image, disk, out_warm, error)) &&
            lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error) &&
            lodge_variables_make(guest, variables, error) &&
            write_seed(definition, guest, image, folder, error);

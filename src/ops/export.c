@@ -171,7 +171,7 @@ gather_guest(Gathering *gathering, const Session *session, GError **error)
                                               .title = guest->description,
                                               .cpus = guest->cpus,
                                               .memory_bytes = guest->memory_bytes,
-                                              .uefi = lodge_guest_is_uefi(guest)};
+                                              .uefi = guest->firmware == LODGE_FIRMWARE_UEFI};
     if (wish->snapshot == NULL && session->state->has_qemu) {
         return refuse_running(session, error);
     }

@@ -24,6 +24,7 @@ typedef struct {
     const char *password_file;   /* its first line */
     const char *user_data;       /* a cloud-init user-data file */
     gboolean start, wait;
+    gboolean cold;     /* boot it, even if it could begin as a parked machine */
     gboolean keep;     /* keep a guest that does not answer, to look into it */
     gint64 timeout_ms; /* for the answer */
 } LodgeCreate;

@@ -3,7 +3,7 @@
  * A guest answers when its SSH server shows a banner. Where its agent is known to be there, the
  * agent comes first: images of Lodge's start it only once sshd listens, so one connection is
  * enough, and a booting guest is not burdened with attempts. For others, one attempt at a time: it
- * lasts until the guest refuses it, or for ATTEMPT_MS, because a connection that was begun before
+ * lasts until the guest refuses it, or for some seconds, because a connection that was begun before
  * the guest's network was up is retried by the user-mode stack too slowly.
  *
  * The state's changes come by inotify, QEMU's end by its pid descriptor. Nothing is asked in a
@@ -23,8 +23,11 @@
 #include "ops/ops.h"
 
 enum {
-    ATTEMPT_MS = 1500,
-    PAUSE_MS = 200,
+    ATTEMPT_MS =
+        1500, /* the first; for a guest that is slow, not silent, twice as long each time */
+    LONGEST_ATTEMPT_MS = 12000,
+    PAUSE_MS = 25, /* the same, for one that refuses */
+    LONGEST_PAUSE_MS = 200,
     AGENT_GRACE_MS = 30000, /* after that, SSH is tried without it: its user may have removed it */
     CONSOLE_LIMIT_BYTES = 16 << 20,
 };
@@ -35,7 +38,9 @@ typedef struct {
     int inotify_fd;
     int qemu_fd;
     int attempt_fd;
+    gint64 attempt_ms;
     gint64 attempt_ends;
+    gint64 pause_ms;
     gint64 next_attempt;
     gint64 agent_grace_ends;
 } Wait;
@@ -70,6 +75,14 @@ wait_init(Wait *wait, const LodgeStore *store, const char *name, GError **error)
 }
 
 static void
+pause_attempts(Wait *wait)
+{
+    lodge_fd_clear(&wait->attempt_fd);
+    wait->next_attempt = lodge_deadline_in(wait->pause_ms);
+    wait->pause_ms = MIN(2 * wait->pause_ms, LONGEST_PAUSE_MS);
+}
+
+static void
 begin_attempt(Wait *wait, const char *host, guint port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -83,11 +96,10 @@ begin_attempt(Wait *wait, const char *host, guint port)
     const struct sockaddr *target = is_ipv6 ? (struct sockaddr *)&address6
                                             : (struct sockaddr *)&address;
     wait->attempt_fd = socket(target->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    wait->attempt_ends = lodge_deadline_in(ATTEMPT_MS);
+    wait->attempt_ends = lodge_deadline_in(wait->attempt_ms);
     if (connect(wait->attempt_fd, target, is_ipv6 ? sizeof address6 : sizeof address) < 0 &&
         errno != EINPROGRESS) {
-        lodge_fd_clear(&wait->attempt_fd);
-        wait->next_attempt = lodge_deadline_in(PAUSE_MS);
+        pause_attempts(wait);
     }
 }
 
@@ -100,9 +112,11 @@ judge_attempt(Wait *wait, short revents)
     if (got == sizeof banner && memcmp(banner, "SSH-", sizeof banner) == 0) {
         return TRUE;
     }
-    if (revents != 0 || lodge_deadline_passed(wait->attempt_ends)) {
-        lodge_fd_clear(&wait->attempt_fd);
-        wait->next_attempt = lodge_deadline_in(PAUSE_MS);
+    if (revents != 0) {
+        pause_attempts(wait);
+    } else if (lodge_deadline_passed(wait->attempt_ends)) {
+        wait->attempt_ms = MIN(2 * wait->attempt_ms, LONGEST_ATTEMPT_MS);
+        pause_attempts(wait);
     }
     return FALSE;
 }
@@ -196,7 +210,11 @@ gboolean
 lodge_wait_ready(const LodgeStore *store, const char *name, gint64 timeout_ms,
                  LodgeProgress *progress, GError **error)
 {
-    g_auto(Wait) wait = {.inotify_fd = -1, .qemu_fd = -1, .attempt_fd = -1};
+    g_auto(Wait) wait = {.inotify_fd = -1,
+                         .qemu_fd = -1,
+                         .attempt_fd = -1,
+                         .attempt_ms = ATTEMPT_MS,
+                         .pause_ms = PAUSE_MS};
     gint64 deadline = lodge_deadline_in(timeout_ms);
     if (!wait_init(&wait, store, name, error)) {
         return FALSE;

@@ -9,6 +9,7 @@
 #include "keeper/group.h"
 #include "keeper/keeper.h"
 #include "keeper/pcis.h"
+#include "ops/forking.h"
 #include "ops/snapshot-mend.h"
 #include "qemu/disks.h"
 
@@ -51,6 +52,10 @@ begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **err
     if (!session->state->has_qemu && !session->state->has_keeper) {
         lodge_limits_remove(store, name); /* of a keeper that was killed */
         lodge_pcis_give_back(store, name, NULL);
+    }
+    if (forking_is_unfinished(store, name) &&
+        (!forking_end(session, error) || !session_refresh(session, error))) {
+        return NULL;
     }
     /* What can't be mended now need not keep this verb from its work: the definition names whole
      * disks at any time. Verbs that build on it try again, and say why. */

@@ -43,6 +43,12 @@ void session_await_state(const Session *session, LodgeState wanted);
 gboolean session_start(const Session *session, gboolean paused, LodgeProgress *progress,
                        GError **error);
 
+/* What the host has to give, in bytes; a lot if it does not say. */
+guint64 lodge_memory_available(void);
+
+/* UNSUPPORTED if the host has not as much memory to give as the guest wants. */
+gboolean session_check_memory(const Session *session, GError **error);
+
 /* Wait until QEMU, and then its keeper, have ended. */
 gboolean session_wait_end(const Session *session, gint64 deadline, GError **error);
 

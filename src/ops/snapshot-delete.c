@@ -79,7 +79,7 @@ delete_snapshot(const Session *session, const LodgeSnapshot *snapshot, LodgeProg
     g_autofree char *hidden = g_strconcat(".gone-", snapshot->name, NULL);
     g_autofree char *path = lodge_store_snapshot_path(session->store, guest, snapshot->name, NULL);
     g_autofree char *gone = lodge_store_snapshot_path(session->store, guest, hidden, NULL);
-    if (!check_unneeded(session, snapshot, error) || !snapshot_give_up(session, snapshot, error)) {
+    if (!snapshot_give_up(session, snapshot, error)) {
         return FALSE;
     }
     lodge_fault("delete-given-up");
@@ -108,6 +108,17 @@ lodge_snapshot_delete(const LodgeStore *store, const char *guest, const char *na
     g_autoptr(LodgeSnapshot)
         snapshot = session != NULL ? lodge_store_snapshot(store, guest, name, error) : NULL;
     return snapshot != NULL &&
-           (delete_snapshot(session, snapshot, lodge_job_progress(session->job, progress), error) ||
+           ((check_unneeded(session, snapshot, error) &&
+             delete_snapshot(session, snapshot, lodge_job_progress(session->job, progress),
+                             error)) ||
             lodge_error_prefix(error, "guest %s: snapshot %s", guest, name));
+}
+
+gboolean
+snapshot_forget(const LodgeStore *store, const char *guest, const char *name, GError **error)
+{
+    g_autoptr(Session) session = session_begin(store, guest, "fork", error);
+    g_autoptr(LodgeSnapshot)
+        snapshot = session != NULL ? lodge_store_snapshot(store, guest, name, error) : NULL;
+    return snapshot != NULL && delete_snapshot(session, snapshot, NULL, error);
 }

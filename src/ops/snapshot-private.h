@@ -57,6 +57,11 @@ void fresh_layers_name(GKeyFile *file, const GPtrArray *fresh, const char *snaps
 gboolean fresh_layers_store(const Session *session, const GPtrArray *fresh, const char *snapshot,
                             GError **error);
 
+/* As lodge_snapshot_delete(), but other guests may stand on its layers: these stay for them, and go
+ * when they have gone. */
+gboolean snapshot_forget(const LodgeStore *store, const char *guest, const char *name,
+                         GError **error);
+
 /* Write down that the snapshot's layers are given up: as soon as nothing names them they go. */
 gboolean snapshot_give_up(const Session *session, const LodgeSnapshot *snapshot, GError **error);
 

@@ -19,8 +19,8 @@ enum {
     PUBLISH_TIMEOUT_MS = 1000,
 };
 
-static guint64
-available_memory(void)
+guint64
+lodge_memory_available(void)
 {
     guint64 sum = 0;
     g_autofree char *text = lodge_file_read("/proc/meminfo", 65536, NULL, NULL);
@@ -34,10 +34,11 @@ available_memory(void)
     return text != NULL ? sum : G_MAXUINT64;
 }
 
-static gboolean
-check_memory(const LodgeGuest *guest, GError **error)
+gboolean
+session_check_memory(const Session *session, GError **error)
 {
-    guint64 available = available_memory();
+    const LodgeGuest *guest = session->guest;
+    guint64 available = lodge_memory_available();
     if (guest->memory_bytes <= available) {
         return TRUE;
     }
@@ -80,7 +81,7 @@ session_start(const Session *session, gboolean paused, LodgeProgress *progress, 
     if (starts) {
         return TRUE;
     }
-    if (!check_memory(session->guest, error) ||
+    if (!session_check_memory(session, error) ||
         !lodge_keeper_start(session->store, name, paused ? LODGE_KEEPER_PAUSED : 0, error)) {
         return FALSE;
     }

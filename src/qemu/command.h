@@ -42,6 +42,14 @@ typedef struct {
     guint drives;      /* places taken on the SATA or IDE controller */
 } LodgeCommand;
 
+/* A file that is the guest's memory. */
+typedef enum {
+    LODGE_MEMORY_OWN,       /* none is: QEMU takes it from the host */
+    LODGE_MEMORY_WRITTEN,   /* what the guest writes goes into the file */
+    LODGE_MEMORY_COPIED,    /* the file is what the guest begins with; what it writes is its own */
+    LODGE_MEMORY_READ_ONLY, /* the same, for a file that is open for reading only: QEMU 8.2 can */
+} LodgeMemoryUse;
+
 /* What the machine is made of, besides its definition: all found out before, so that the command
  * line follows from it alone. Strings are borrowed. */
 typedef struct {
@@ -58,6 +66,9 @@ typedef struct {
     int tpm_fd;                /* the socket to swtpm, if the guest has a TPM */
     GPtrArray *chains;         /* for each disk of the guest, a GPtrArray of LodgeLayer * */
     LodgeBegin begin;          /* what QEMU does when it has started */
+    LodgeMemoryUse memory_use; /* of the file below */
+    const char *memory_file;   /* NULL: LODGE_MEMORY_OWN */
+    int memory_fd;             /* it, open */
 } LodgeMachine;
 
 /* Build the command. Pure: touches nothing. UNSUPPORTED if the definition asks for what QEMU can't.

@@ -7,6 +7,7 @@
 enum {
     MIB_BYTES = 1 << 20,
     MEMORY_SLOTS = 8,
+    FORK_TRANSLATION_MIB = 32,
 };
 
 LodgeMachineType
@@ -124,8 +125,25 @@ host_nodes(const LodgeGuest *guest)
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
+/* A file is opened by the way of /proc: QEMU has no descriptor sets for memory. */
 static void
-add_memory(LodgeCommand *command, const LodgeGuest *guest)
+add_memory_file(LodgeCommand *command, const LodgeMachine *machine, guint64 mib)
+{
+    static const char *const uses[] = {
+        [LODGE_MEMORY_OWN] = "",
+        [LODGE_MEMORY_WRITTEN] = "share=on",
+        [LODGE_MEMORY_COPIED] = "share=off",
+        [LODGE_MEMORY_READ_ONLY] = "share=off,readonly=on,rom=off",
+    };
+    int fd = lodge_command_pass_open(command, machine->memory_file, machine->memory_fd);
+    lodge_command_option(command, "-object",
+                         "memory-backend-file,id=ram,size=%" G_GUINT64_FORMAT
+                         "M,mem-path=/proc/self/fd/%d,%s",
+                         mib, fd, uses[machine->memory_use]);
+}
+
+static void
+add_memory(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *machine)
 {
     guint64 mib = guest->memory_bytes / MIB_BYTES;
     guint64 most_mib = guest->memory_max_bytes / MIB_BYTES;
@@ -135,6 +153,10 @@ add_memory(LodgeCommand *command, const LodgeGuest *guest)
                              mib, MEMORY_SLOTS, most_mib);
     } else {
         lodge_command_option(command, "-m", "%" G_GUINT64_FORMAT, mib);
+    }
+    if (machine->memory_file != NULL) {
+        add_memory_file(command, machine, mib);
+        return;
     }
     g_autofree char *nodes = host_nodes(guest);
     lodge_command_option(command, "-object", "%s,id=ram,size=%" G_GUINT64_FORMAT "M%s",
@@ -184,6 +206,23 @@ add_tpm(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *mach
                          lodge_guest_is_uefi(guest) ? "tpm-crb" : "tpm-tis");
 }
 
+/* QEMU's default for what it has translated is a quarter of a gigabyte, all of it private to each
+ * guest; forks are many, and are to share what they have. */
+static void
+add_accel(LodgeCommand *command, const LodgeMachine *machine)
+{
+    gboolean is_fork = machine->memory_use == LODGE_MEMORY_COPIED ||
+                       machine->memory_use == LODGE_MEMORY_READ_ONLY;
+    if (machine->kvm) {
+        lodge_command_option(command, "-accel", "kvm");
+    } else if (is_fork) {
+        lodge_command_option(command, "-accel", "tcg,thread=multi,tb-size=%d",
+                             FORK_TRANSLATION_MIB);
+    } else {
+        lodge_command_option(command, "-accel", "tcg,thread=multi");
+    }
+}
+
 gboolean
 lodge_command_add_machine(LodgeCommand *command, const LodgeGuest *guest,
                           const LodgeMachine *machine, GError **error)
@@ -206,9 +245,9 @@ lodge_command_add_machine(LodgeCommand *command, const LodgeGuest *guest,
         lodge_command_option(command, "-global", "driver=cfi.pflash01,property=secure,value=on");
         lodge_command_option(command, "-global", "ICH9-LPC.disable_s3=1");
     }
-    lodge_command_option(command, "-accel", "%s", machine->kvm ? "kvm" : "tcg,thread=multi");
+    add_accel(command, machine);
     add_cpu(command, guest, machine);
-    add_memory(command, guest);
+    add_memory(command, guest, machine);
     add_clock(command, guest, machine);
     add_watchdog(command, guest);
     if (lodge_guest_has_tpm(guest)) {

@@ -119,6 +119,7 @@ typedef struct {
     int log_fd;
     const LodgeSpawn *spawn;
     gid_t kvm_group; /* 0: none */
+    pid_t parent;
 } Child;
 
 static gboolean
@@ -132,6 +133,14 @@ drop_privileges(const Child *child)
     return setgroups(group_count, &child->kvm_group) == 0 &&
            setresgid(spawn->uid, spawn->uid, spawn->uid) == 0 &&
            setresuid(spawn->uid, spawn->uid, spawn->uid) == 0;
+}
+
+/* After the change of user, which would undo it. */
+static gboolean
+tie(const Child *child)
+{
+    return !child->spawn->tied ||
+           (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == child->parent);
 }
 
 static void
@@ -154,7 +163,8 @@ be_child(const Child *child)
     for (gsize i = 0; fine && i < child->count; i++) {
         fine = fcntl(child->targets[i], F_SETFD, 0) == 0;
     }
-    fine = fine && drop_privileges(child) && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+    fine = fine && drop_privileges(child) && tie(child) &&
+           prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
     if (fine) {
         execv(child->argv[0], child->argv);
     }
@@ -247,6 +257,7 @@ lodge_qemu_spawn(const LodgeCommand *command, const LodgeSpawn *spawn, pid_t *ou
         .log_fd = log_fd,
         .spawn = spawn,
         .kvm_group = kvm_group(),
+        .parent = getpid(),
     };
     pid_t pid = fork();
     if (pid < 0) {

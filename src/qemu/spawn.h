@@ -11,6 +11,7 @@ typedef struct {
     int lock_fd;   /* inherited: it holds the guest's qemu.lock as long as QEMU lives; -1: none */
     gboolean drop; /* we are root: run it as a user of its own */
     uid_t uid;     /* that user, and group */
+    gboolean tied; /* it ends when we do, however that is */
     guint64 locked_bytes; /* how much memory it may lock; 0: as little as we */
 } LodgeSpawn;
 

@@ -109,6 +109,47 @@ test_refused(void)
     refuse("[nic a]\nmac=52:54:00:00:00:01\nforward=[::1]:80:80\n", LODGE_ERROR_UNSUPPORTED);
 }
 
+static char *
+memory_of(LodgeMemoryUse use)
+{
+    static const char conf[] = "[guest]\nmemory=512M\n";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_guest_parse("web1", conf, strlen(conf), &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) chains = g_ptr_array_new();
+    LodgeMachine machine = {.program = "q",
+                            .guest_folder = "/g",
+                            .run_folder = "/r",
+                            .chains = chains,
+                            .memory_use = use,
+                            .memory_file = use != LODGE_MEMORY_OWN ? "/warm/memory" : NULL,
+                            .memory_fd = 5};
+    g_autoptr(LodgeCommand) command = lodge_qemu_command(guest, &machine, &error);
+    g_assert_no_error(error);
+    for (guint i = 0; i + 1 < command->argv->len; i++) {
+        const char *argument = command->argv->pdata[i];
+        if (g_str_has_prefix(argument, "memory-backend")) {
+            return g_strdup(argument);
+        }
+    }
+    return NULL;
+}
+
+/* What the guest writes reaches the file only when it is parked. */
+static void
+test_memory(void)
+{
+#define FILE_BACKEND "memory-backend-file,id=ram,size=512M,mem-path=/proc/self/fd/10,"
+    g_autofree char *own = memory_of(LODGE_MEMORY_OWN);
+    g_autofree char *written = memory_of(LODGE_MEMORY_WRITTEN);
+    g_autofree char *copied = memory_of(LODGE_MEMORY_COPIED);
+    g_autofree char *read_only = memory_of(LODGE_MEMORY_READ_ONLY);
+    g_assert_cmpstr(own, ==, "memory-backend-ram,id=ram,size=512M");
+    g_assert_cmpstr(written, ==, FILE_BACKEND "share=on");
+    g_assert_cmpstr(copied, ==, FILE_BACKEND "share=off");
+    g_assert_cmpstr(read_only, ==, FILE_BACKEND "share=off,readonly=on,rom=off");
+}
+
 static void
 test_remote(void)
 {
@@ -162,6 +203,7 @@ main(int argc, char **argv)
         }
     }
     g_test_add_func("/qemu/command/refused", test_refused);
+    g_test_add_func("/qemu/command/memory", test_memory);
     g_test_add_func("/qemu/disks/remote", test_remote);
     g_test_add_func("/qemu/disks/boot-order", test_boot_order);
     return g_test_run();

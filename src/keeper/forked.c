@@ -1,0 +1,56 @@
+#include "config.h"
+
+#include "keeper/forked.h"
+
+#include <string.h>
+
+#include "base/base.h"
+#include "qemu/qcow2.h"
+
+/* The folder of the guest whose file @path is, if @file, "web1/root.qcow2", names it; else NULL. */
+static char *
+folder_of(const LodgeStore *store, const char *file, const char *path)
+{
+    const char *slash = strchr(file, '/');
+    g_autofree char *name = slash != NULL ? g_strndup(file, (gsize)(slash - file)) : NULL;
+    if (name == NULL || !lodge_name_check("guest", name, NULL)) {
+        return NULL;
+    }
+    g_autofree char *whole = lodge_store_guest_path(store, name, slash + 1);
+    g_autofree char *real = lodge_path_real(whole);
+    return g_strcmp0(real, path) == 0 ? lodge_store_guest_path(store, name, NULL) : NULL;
+}
+
+static char *
+find_folder(const LodgeStore *store, char **files, const char *path)
+{
+    char *folder = NULL;
+    for (gsize i = 0; folder == NULL && files[i] != NULL; i++) {
+        folder = folder_of(store, files[i], path);
+    }
+    return folder;
+}
+
+gboolean
+keeper_check_chain(const LodgeStore *store, const LodgeGuest *guest, const char *folder,
+                   const GPtrArray *chain, GError **error)
+{
+    g_autofree char *images = g_build_filename(store->root, "images", NULL);
+    g_autofree char *owner = g_strdup(folder);
+    g_autoptr(GPtrArray) part = g_ptr_array_new();
+    g_auto(GStrv) files = g_strsplit(guest->forked_from != NULL ? guest->forked_from : "", " ", -1);
+    for (guint i = 0; i < chain->len; i++) {
+        LodgeLayer *layer = chain->pdata[i];
+        g_autofree char *next = i > 0 ? find_folder(store, files, layer->path) : NULL;
+        if (next != NULL) {
+            if (!lodge_disk_chain_check(part, owner, images, error)) {
+                return FALSE;
+            }
+            g_ptr_array_set_size(part, 0);
+            g_free(owner);
+            owner = g_steal_pointer(&next);
+        }
+        g_ptr_array_add(part, layer);
+    }
+    return lodge_disk_chain_check(part, owner, images, error);
+}

@@ -1,0 +1,156 @@
+#include "config.h"
+
+#include "keeper/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+
+#define SHARED_FILE "memory.json"
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+
+enum {
+    PATH_LIMIT_BYTES = 4096,
+    COPY_TIMEOUT_MS = 60000,
+};
+
+static gboolean
+opens_for_reading(const char *qemu)
+{
+    guint major = 0, minor = 0;
+    return sscanf(qemu != NULL ? qemu : "", "%u.%u", &major, &minor) == 2 &&
+           (major > 8 || (major == 8 && minor >= 2));
+}
+
+/* Holes stay holes. */
+static gboolean
+copy_data(int from, int to, off_t size)
+{
+    for (off_t at = 0; at < size;) {
+        off_t begin = lseek(from, at, SEEK_DATA);
+        off_t end = begin >= 0 ? lseek(from, begin, SEEK_HOLE) : -1;
+        if (begin < 0 && errno == ENXIO) {
+            return TRUE;
+        }
+        if (end < 0 || lseek(from, begin, SEEK_SET) < 0 || lseek(to, begin, SEEK_SET) < 0) {
+            return FALSE;
+        }
+        for (at = begin; at < end;) {
+            ssize_t done = sendfile(to, from, NULL, (size_t)(end - at));
+            if (done <= 0) {
+                return FALSE;
+            }
+            at += done;
+        }
+    }
+    return TRUE;
+}
+
+static int
+make_sealed(const char *file, GError **error)
+{
+    struct stat info;
+    lodge_autofd from = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    lodge_autofd copy = memfd_create("lodge-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (from < 0 || copy < 0 || fstat(from, &info) < 0 || ftruncate(copy, info.st_size) < 0 ||
+        !copy_data(from, copy, info.st_size) || fcntl(copy, F_ADD_SEALS, SEALS) < 0) {
+        lodge_error_errno(error, errno, "%s", file);
+        return -1;
+    }
+    return lodge_fd_steal(&copy);
+}
+
+/* The copy that @guest's keeper holds, if it is of @file as it is now. */
+static int
+take_from(const LodgeStore *store, const char *guest, const char *file, const struct stat *info)
+{
+    pid_t pid = 0;
+    g_autofree char *lock_path = lodge_store_run_path(store, guest, "keeper.lock");
+    g_autofree char *path = lodge_store_run_path(store, guest, SHARED_FILE);
+    g_autoptr(json_t) shared = lodge_json_read(path, PATH_LIMIT_BYTES, NULL);
+    if (g_strcmp0(lodge_json_string(shared, "file", NULL), file) != 0 ||
+        (ino_t)lodge_json_int(shared, "inode", 0) != info->st_ino) {
+        return -1;
+    }
+    lodge_autofd keeper = lodge_lock_open_holder(lock_path, &pid);
+    if (keeper < 0 || lodge_json_int(shared, "pid", 0) != pid) {
+        return -1;
+    }
+    g_autofree char *link = g_strdup_printf("/proc/%d/fd/%d", (int)pid,
+                                            (int)lodge_json_int(shared, "fd", -1));
+    lodge_autofd fd = open(link, O_RDWR | O_CLOEXEC);
+    gboolean is_sealed = fd >= 0 && fcntl(fd, F_GET_SEALS) == SEALS;
+    return is_sealed ? lodge_fd_steal(&fd) : -1;
+}
+
+static int
+open_sealed(const LodgeStore *store, const char *guest, const char *file, GError **error)
+{
+    struct stat info;
+    g_autofree char *lock_path = g_build_filename(store->run, "memory.lock", NULL);
+    g_autofree char *folder = g_build_filename(store->run, "guests", NULL);
+    g_autofree char *path = lodge_store_run_path(store, guest, SHARED_FILE);
+    /* Who comes at the same time waits for the one copy. */
+    lodge_autofd lock = lodge_lock_take_within(lock_path, COPY_TIMEOUT_MS, error);
+    if (lock < 0) {
+        return -1;
+    }
+    if (stat(file, &info) < 0) {
+        lodge_error_errno(error, errno, "%s", file);
+        return -1;
+    }
+    g_auto(GStrv) names = lodge_dir_names(folder, NULL);
+    lodge_autofd fd = -1;
+    for (gsize i = 0; fd < 0 && names != NULL && names[i] != NULL; i++) {
+        fd = take_from(store, names[i], file, &info);
+    }
+    fd = fd >= 0 ? fd : make_sealed(file, error);
+    if (fd >= 0) {
+        g_autoptr(json_t)
+            shared = json_pack("{s:s, s:I, s:i, s:i}", "file", file, "inode",
+                               (json_int_t)info.st_ino, "pid", (int)getpid(), "fd", fd);
+        lodge_json_publish(path, shared, NULL);
+    }
+    return lodge_fd_steal(&fd);
+}
+
+gboolean
+keeper_memory_open(const LodgeStore *store, const char *guest, const char *qemu,
+                   KeeperMemory *out_memory, GError **error)
+{
+    g_autofree char *path = lodge_store_run_path(store, guest, LODGE_KEEPER_MEMORY);
+    g_autofree char *file = lodge_file_read(path, PATH_LIMIT_BYTES, NULL, NULL);
+    *out_memory = (KeeperMemory){.fd = -1};
+    unlink(path);
+    if (file == NULL) {
+        return TRUE;
+    }
+    gboolean reads = opens_for_reading(qemu);
+    if (geteuid() == 0 && !reads) {
+        out_memory->fd = open_sealed(store, guest, file, error);
+        if (out_memory->fd < 0) {
+            return FALSE;
+        }
+    } else {
+        out_memory->fd = open(file, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
+        if (out_memory->fd < 0) {
+            return lodge_error_errno(error, errno, "%s", file);
+        }
+    }
+    out_memory->use = reads ? LODGE_MEMORY_READ_ONLY : LODGE_MEMORY_COPIED;
+    out_memory->file = g_steal_pointer(&file);
+    return TRUE;
+}
+
+void
+keeper_memory_clear(KeeperMemory *memory)
+{
+    lodge_fd_clear(&memory->fd);
+    g_clear_pointer(&memory->file, g_free);
+}

@@ -1,0 +1,25 @@
+/* The memory file that a guest begins with. Private to the keeper.
+ *
+ * QEMU before 8.2 opens it for writing, though it never writes to it. QEMUs that run as users of
+ * their own must not get that: one that was taken over could change what others begin with, and
+ * what they have not changed yet. They get a copy in memory that is sealed against writing, which
+ * the keepers of all guests that begin alike share, as long as one of them lives. */
+#pragma once
+
+#include <glib.h>
+
+#include "keeper/keeper.h"
+#include "qemu/command.h"
+
+typedef struct {
+    char *file; /* NULL: it begins with none */
+    int fd;     /* to be passed to QEMU */
+    LodgeMemoryUse use;
+} KeeperMemory;
+
+/* Open what the run folder names; @qemu is QEMU's version. */
+gboolean keeper_memory_open(const LodgeStore *store, const char *guest, const char *qemu,
+                            KeeperMemory *out_memory, GError **error);
+void keeper_memory_clear(KeeperMemory *memory);
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(KeeperMemory, keeper_memory_clear)

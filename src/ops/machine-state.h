@@ -1,0 +1,14 @@
+/* What a machine is besides its memory and disks: its devices' state, written and read by QEMU's
+ * migration. Memory that is a file shared with others is left out of it. Private to this layer. */
+#pragma once
+
+#include <glib.h>
+
+#include "qmp/qmp.h"
+
+/* Have a machine that stands still write it to @path, which is made. Its disks are at rest then. */
+gboolean machine_state_write(LodgeQmp *qmp, const char *path, gint64 deadline, GError **error);
+
+/* Have a QEMU that waits for it read it from @path. FAILED if it can't, with QEMU's reason if it
+ * gives one; it ends then. */
+gboolean machine_state_read(LodgeQmp *qmp, const char *path, gint64 deadline, GError **error);
