@@ -125,7 +125,7 @@ class Lodge:
         self.prefix = list(map(str, prefix))
         self.env = {key: value for key, value in os.environ.items()
                     if key not in ("NO_COLOR", "SUDO_USER", "XDG_DATA_HOME", "XDG_RUNTIME_DIR")}
-        self.env.update({"LODGE_DIR": str(folder), "HOME": str(self.folder.parent),
+        self.env.update({"LODGE_DIR": str(folder), "LODGE_PARK": "off", "HOME": str(self.folder.parent),
                          "LC_ALL": "C.UTF-8", "TERM": "xterm"}, **(env or {}))
 
     # Commands
