@@ -8,6 +8,8 @@
  *    Killed before that moment, the new files are litter, which the next pruning removes. */
 #include "config.h"
 
+#include "image/making.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
