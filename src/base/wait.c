@@ -13,6 +13,7 @@
 /* Signal handlers can reach nothing but statics. */
 static int interrupt_pipe[2] = {-1, -1};
 static volatile sig_atomic_t interrupt_number;
+static guint holds;
 
 static void
 on_signal(int number)
@@ -52,10 +53,22 @@ lodge_interrupt_forget(void)
     }
 }
 
+void
+lodge_interrupt_hold(void)
+{
+    holds++;
+}
+
+void
+lodge_interrupt_release(void)
+{
+    holds--;
+}
+
 gboolean
 lodge_interrupt_check(GError **error)
 {
-    if (interrupt_number != 0) {
+    if (interrupt_number != 0 && holds == 0) {
         return lodge_error_set(error, LODGE_ERROR_INTERRUPTED, "interrupted");
     }
     return TRUE;
@@ -92,7 +105,7 @@ lodge_wait_polls(struct pollfd *polls, gsize count, gint64 deadline, GError **er
     if (count > 0) {
         memcpy(all, polls, count * sizeof *polls);
     }
-    all[count] = (struct pollfd){.fd = interrupt_pipe[0], .events = POLLIN};
+    all[count] = (struct pollfd){.fd = holds == 0 ? interrupt_pipe[0] : -1, .events = POLLIN};
     for (;;) {
         if (!lodge_interrupt_check(error)) {
             return FALSE;

@@ -16,6 +16,11 @@ gboolean lodge_deadline_passed(gint64 deadline);
  * with LODGE_ERROR_INTERRUPTED, so that the command can unwind and tidy up. For programs' main().
  */
 void lodge_interrupt_install(void);
+/* For moments that must come to their end, by deadlines of their own: until
+ * lodge_interrupt_release() no wait is interrupted. A signal that comes meanwhile counts
+ * afterwards. Pairs may be nested. */
+void lodge_interrupt_hold(void);
+void lodge_interrupt_release(void);
 /* Has such a signal come? The number of it, or 0. */
 int lodge_interrupt_signal(void);
 /* Forget the signal, so that the tidying up may itself wait. */

@@ -152,10 +152,10 @@ is_our_job(const json_t *event, gpointer data)
 
 /* Wait until the job says @wanted; FALSE if it says anything else. */
 static gboolean
-await_job(const Hotplug *hotplug, const char *wanted, GError **error)
+await_job(const Hotplug *hotplug, const char *wanted, gint64 deadline, GError **error)
 {
-    g_autoptr(json_t) event = lodge_qmp_wait_event(hotplug->qmp, NULL, is_our_job, NULL,
-                                                   LODGE_NO_DEADLINE, error);
+    g_autoptr(json_t)
+        event = lodge_qmp_wait_event(hotplug->qmp, NULL, is_our_job, NULL, deadline, error);
     if (event == NULL) {
         return FALSE;
     }
@@ -172,6 +172,7 @@ static void
 cancel_job(const Hotplug *hotplug)
 {
     gint64 deadline = lodge_deadline_in(CANCEL_TIMEOUT_MS);
+    lodge_interrupt_hold(); /* it is an interruption that may have led here */
     if (lodge_qmp_run(hotplug->qmp, deadline, NULL, "block-job-cancel", "{s:s, s:b}", "device", JOB,
                       "force", 1)) {
         g_autoptr(json_t) event = NULL;
@@ -180,6 +181,7 @@ cancel_job(const Hotplug *hotplug)
             event = lodge_qmp_wait_event(hotplug->qmp, NULL, is_our_job, NULL, deadline, NULL);
         } while (event != NULL && g_str_equal(lodge_qmp_event_name(event), "BLOCK_JOB_READY"));
     }
+    lodge_interrupt_release();
 }
 
 static gboolean
@@ -204,10 +206,36 @@ turn(const Session *session, const Hotplug *hotplug, Merging *merging, GError **
     lodge_fault("live-stopped");
     if (!lodge_qmp_run(hotplug->qmp, hotplug->deadline, error, "block-job-complete", "{s:s}",
                        "device", JOB) ||
-        !await_job(hotplug, "BLOCK_JOB_COMPLETED", error)) {
+        !await_job(hotplug, "BLOCK_JOB_COMPLETED", hotplug->deadline, error)) {
         return FALSE;
     }
     lodge_fault("live-turned");
+    return TRUE;
+}
+
+/* From the stop of the guest until it goes on: not to be interrupted. */
+static gboolean
+change_over(const Session *session, const Hotplug *hotplug, const LiveDisk *disk, Merging *merging,
+            GError **error)
+{
+    Hotplug now = *hotplug;
+    now.deadline = lodge_deadline_in(MONITOR_TIMEOUT_MS);
+    if (!turn(session, &now, merging, error) || !merging_repoint(session, merging, error)) {
+        /* QEMU may write the lower layer while the definition names the upper one: not before that
+         * is found out does the guest go on. */
+        merge_mend(session, NULL);
+        return FALSE;
+    }
+    lodge_fault("live-repointed");
+    bitmaps_hand_on_live(&now, session->store, disk->nodes->pdata[0], disk->nodes->pdata[1]);
+    hotplug_drop_layer(&now, disk->nodes->pdata[0], NULL);
+    if (merging->resume && !lodge_qmp_run(now.qmp, now.deadline, error, "cont", NULL)) {
+        return FALSE; /* who finds the journal tries again */
+    }
+    merging_end(session);
+    if (merging->resume) {
+        session_await_state(session, LODGE_STATE_RUNNING);
+    }
     return TRUE;
 }
 
@@ -225,27 +253,14 @@ commit_top(const Session *session, const Hotplug *hotplug, const LiveDisk *disk,
         merging_end(session);
         return FALSE;
     }
-    if (!await_job(hotplug, "BLOCK_JOB_READY", error)) {
+    if (!await_job(hotplug, "BLOCK_JOB_READY", LODGE_NO_DEADLINE, error)) {
         cancel_job(hotplug);
         merging_end(session);
         return FALSE;
     }
-    Hotplug now = *hotplug;
-    now.deadline = lodge_deadline_in(MONITOR_TIMEOUT_MS);
-    if (!turn(session, &now, merging, error) || !merging_repoint(session, merging, error)) {
-        /* QEMU may write the lower layer while the definition names the upper one: not before that
-         * is found out does the guest go on. */
-        merge_mend(session, NULL);
-        return FALSE;
-    }
-    lodge_fault("live-repointed");
-    bitmaps_hand_on_live(&now, session->store, disk->nodes->pdata[0], disk->nodes->pdata[1]);
-    hotplug_drop_layer(&now, disk->nodes->pdata[0], NULL);
-    gboolean fine = !merging->resume || lodge_qmp_run(now.qmp, now.deadline, error, "cont", NULL);
-    merging_end(session);
-    if (fine && merging->resume) {
-        session_await_state(session, LODGE_STATE_RUNNING);
-    }
+    lodge_interrupt_hold();
+    gboolean fine = change_over(session, hotplug, disk, merging, error);
+    lodge_interrupt_release();
     return fine;
 }
 
@@ -293,9 +308,11 @@ commit_between(const Session *session, const Hotplug *hotplug, const LiveDisk *d
         merging_end(session);
         return FALSE;
     }
-    if (!await_job(hotplug, "BLOCK_JOB_COMPLETED", error)) {
+    if (!await_job(hotplug, "BLOCK_JOB_COMPLETED", LODGE_NO_DEADLINE, error)) {
         cancel_job(hotplug);
+        lodge_interrupt_hold();
         merge_mend(session, NULL);
+        lodge_interrupt_release();
         return FALSE;
     }
     lodge_fault("live-between");

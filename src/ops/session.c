@@ -59,9 +59,12 @@ begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **err
     }
     /* What can't be mended now need not keep this verb from its work: the definition names whole
      * disks at any time. Verbs that build on it try again, and say why. */
-    if (snapshot_needs_mending(store, name) && snapshot_mend(session, NULL) &&
-        !session_refresh(session, error)) {
-        return NULL;
+    if (snapshot_needs_mending(store, name)) {
+        snapshot_mend(session, NULL);
+        /* What was mended changed the definition, if not all could be, too. */
+        if (!lodge_interrupt_check(error) || !session_refresh(session, error)) {
+            return NULL;
+        }
     }
     return g_steal_pointer(&session);
 }
