@@ -61,8 +61,10 @@ begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **err
      * disks at any time. Verbs that build on it try again, and say why. */
     if (snapshot_needs_mending(store, name)) {
         snapshot_mend(session, NULL);
-        /* What was mended changed the definition, if not all could be, too. */
-        if (!lodge_interrupt_check(error) || !session_refresh(session, error)) {
+        /* What was mended changed the definition, if not all could be, too. One that can't be read
+         * was not mended. */
+        session_refresh(session, NULL);
+        if (!lodge_interrupt_check(error)) {
             return NULL;
         }
     }
