@@ -201,12 +201,12 @@ def test_a_full_host_pauses_and_space_lets_go_on(lodge, small):
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", disk, "64M"], check=True)
     lodge("disk", "attach", guest, disk)
     ballast.write_bytes(bytes(10 << 20))
-    writer = lodge.begin("exec", guest, "--", "sh", "-c",
-                         "until [ -b /dev/vdb ]; do usleep 20000; done;"
-                         "dd if=/dev/urandom of=/tmp/data bs=1M count=9 2>/dev/null;"
-                         "dd if=/tmp/data of=/dev/vdb bs=1M conv=fsync 2>/dev/null &&"
-                         "echo 3 >/proc/sys/vm/drop_caches;"
-                         "dd if=/dev/vdb bs=1M count=9 2>/dev/null | cmp - /tmp/data && echo same")
+    lodge("exec", guest, "--", "sh", "-c",
+          "until [ -b /dev/vdb ]; do usleep 20000; done;"
+          "dd if=/dev/urandom of=/tmp/data bs=1M count=9 2>/dev/null;"
+          "(dd if=/tmp/data of=/dev/vdb bs=1M conv=fsync; echo 3 >/proc/sys/vm/drop_caches;"
+          " dd if=/dev/vdb bs=1M count=9 | cmp - /tmp/data && echo same >/tmp/said;"
+          " echo done >>/tmp/said) >/dev/null 2>&1 </dev/null &")
     assert "goes on by itself" in lodge.wait_event(guest, "no-space")["reason"]
     assert lodge.state(guest) == "paused" and "no space" in lodge.show(guest)["reason"]
     assert "no space" in lodge("list").out
@@ -215,7 +215,9 @@ def test_a_full_host_pauses_and_space_lets_go_on(lodge, small):
     lodge("resume", guest)  # at once the next write is refused
     wait_until(lambda: lodge.event_words(guest).count("no-space") > 1, what="paused again")
     ballast.unlink()
-    assert lodge.end(writer).out == "same\n"
+    lodge.wait_state(guest, "running")
+    wait_said = "until grep -qs done /tmp/said; do usleep 20000; done; cat /tmp/said"
+    assert lodge("exec", guest, "--", "sh", "-c", wait_said).out == "same\ndone\n"
     assert lodge.state(guest) == "running" and lodge.show(guest)["reason"] is None
 
 
