@@ -30,6 +30,12 @@ struct Guard {
 };
 
 static gboolean
+is_port_open(const Guard *guard, const LodgeGuestState *state)
+{
+    return (state->ports & 1U << lodge_agent_port(guard->agent)) != 0;
+}
+
+static gboolean
 look(gpointer data, GError **error)
 {
     Guard *guard = data;
@@ -38,7 +44,7 @@ look(gpointer data, GError **error)
         return TRUE;
     }
     g_autoptr(LodgeGuestState) state = lodge_store_state(guard->store, guard->name);
-    gboolean is_open = (state->ports & 1U << lodge_agent_port(guard->agent)) != 0;
+    gboolean is_open = is_port_open(guard, state);
     guard->was_open |= is_open;
     guard->closed_looks = is_open ? 0 : guard->closed_looks + 1;
     if (state->has_qemu && state->state == LODGE_STATE_PAUSED && state->reason != NULL) {
@@ -68,6 +74,8 @@ guard_new(const LodgeStore *store, const char *name, LodgeAgent *agent)
     guard->store = store;
     guard->name = name;
     guard->agent = agent;
+    g_autoptr(LodgeGuestState) state = lodge_store_state(store, name);
+    guard->was_open = is_port_open(guard, state);
     guard->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     timerfd_settime(guard->timer, 0, &often, NULL);
     guard->agent_guard = (LodgeAgentGuard){guard->timer, look, stands, guard};
