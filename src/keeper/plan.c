@@ -5,7 +5,7 @@
 #include "base/base.h"
 #include "host/check.h"
 #include "host/host.h"
-#include "keeper/forked.h"
+#include "keeper/chain.h"
 #include "keeper/nics.h"
 #include "keeper/pin.h"
 #include "keeper/ports.h"
@@ -55,26 +55,14 @@ absolute(const char *folder, const char *file)
 }
 
 static GPtrArray *
-chain_of(const LodgeStore *store, const LodgeGuest *guest, const LodgeDisk *disk,
-         const char *folder, GError **error)
-{
-    g_autofree char *path = absolute(folder, disk->file);
-    const char *format = disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
-    g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
-    if (chain == NULL || !keeper_check_chain(store, guest, folder, chain, error)) {
-        lodge_error_prefix(error, "disk %s", disk->name);
-        return NULL;
-    }
-    return g_steal_pointer(&chain);
-}
-
-static GPtrArray *
-chains_of(const LodgeStore *store, const LodgeGuest *guest, const char *folder, GError **error)
+chains_of(const LodgeStore *store, const LodgeGuest *guest, GError **error)
 {
     g_autoptr(GPtrArray) chains = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
     for (guint i = 0; i < guest->disks->len; i++) {
-        GPtrArray *chain = chain_of(store, guest, guest->disks->pdata[i], folder, error);
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        GPtrArray *chain = lodge_guest_chain(store, guest, disk->file, disk->format, error);
         if (chain == NULL) {
+            lodge_error_prefix(error, "disk %s", disk->name);
             return NULL;
         }
         g_ptr_array_add(chains, chain);
@@ -160,7 +148,7 @@ lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, in
         return NULL;
     }
     lodge_disks_choose_aio(guest, lodge_qemu_does_io_uring(program, store->run, TRUE));
-    g_autoptr(GPtrArray) chains = chains_of(store, guest, folder, error);
+    g_autoptr(GPtrArray) chains = chains_of(store, guest, error);
     if (chains == NULL || !lodge_pin_check(guest, error) ||
         !choose_accel(store, guest, &plan->kvm, error) ||
         !choose_ports(plan, guest, folder, error) ||

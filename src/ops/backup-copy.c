@@ -3,9 +3,11 @@
 #include "ops/backup-copy.h"
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "ops/backup-bitmaps.h"
 #include "ops/backup-files.h"
 #include "qemu/img.h"
+#include "qemu/qcow2.h"
 #include "qemu/storage.h"
 
 static void
@@ -13,7 +15,7 @@ source_free(gpointer data)
 {
     BackupSource *source = data;
     g_clear_pointer(&source->changes, g_array_unref);
-    g_free(source->path);
+    g_ptr_array_unref(source->chain);
     g_free(source->below);
     g_free(source);
 }
@@ -24,16 +26,21 @@ backup_sources_new(void)
     return g_ptr_array_new_with_free_func(source_free);
 }
 
-void
+gboolean
 backup_sources_add(GPtrArray *sources, const LodgeStore *store, const LodgeGuest *guest,
-                   const LodgeDisk *disk, const char *file, int format)
+                   const LodgeDisk *disk, const char *file, int format, GError **error)
 {
+    GPtrArray *chain = lodge_guest_chain(store, guest, file, format, error);
+    if (chain == NULL) {
+        return lodge_error_prefix(error, "disk %s", disk->name);
+    }
     BackupSource *source = g_new0(BackupSource, 1);
     source->disk = disk;
+    source->chain = chain;
     source->format = format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
-    source->path = g_path_is_absolute(file) ? g_strdup(file)
-                                            : lodge_store_guest_path(store, guest->name, file);
+    source->path = ((const LodgeLayer *)chain->pdata[0])->path;
     g_ptr_array_add(sources, source);
+    return TRUE;
 }
 
 /* What to copy of it. Returns why all of it; NULL: only what changed. */
@@ -80,11 +87,7 @@ static gboolean
 open_source(LodgeStorage *storage, const BackupSource *source, const char *target,
             const char *nodes[2], GError **error)
 {
-    g_autoptr(GPtrArray) chain = lodge_disk_chain(source->path, source->format, error);
-    if (chain == NULL) {
-        return FALSE;
-    }
-    source->entry->size_bytes = ((const LodgeLayer *)chain->pdata[0])->virtual_size_bytes;
+    source->entry->size_bytes = ((const LodgeLayer *)source->chain->pdata[0])->virtual_size_bytes;
     return lodge_img_create_compressed(target, source->below, source->entry->size_bytes, error) &&
            lodge_storage_open(storage, nodes[0], source->path, source->format, FALSE, error) &&
            lodge_storage_open(storage, nodes[1], target, "qcow2", TRUE, error);

@@ -9,7 +9,8 @@
 /* A disk at rest: what is to be copied, and where to. */
 typedef struct {
     const LodgeDisk *disk; /* borrowed */
-    char *path;            /* of its top file */
+    GPtrArray *chain;      /* lodge_guest_chain() */
+    const char *path;      /* of its top file */
     const char *format;
     char *below;     /* the parent's file; NULL: it is copied whole */
     GArray *changes; /* LodgeStorageBitmap; NULL: it is copied whole */
@@ -18,9 +19,9 @@ typedef struct {
 
 /* An empty list. */
 GPtrArray *backup_sources_new(void);
-/* @file relative to the guest's folder, or absolute. */
-void backup_sources_add(GPtrArray *sources, const LodgeStore *store, const LodgeGuest *guest,
-                        const LodgeDisk *disk, const char *file, int format);
+/* @file relative to the guest's folder, or absolute. The errors of lodge_guest_chain(). */
+gboolean backup_sources_add(GPtrArray *sources, const LodgeStore *store, const LodgeGuest *guest,
+                            const LodgeDisk *disk, const char *file, int format, GError **error);
 
 /* Find out which of them need only what changed since the newest point of the place, and give all
  * an entry in @point. With @full none does. */

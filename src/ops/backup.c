@@ -149,8 +149,8 @@ uncover(const Backup *backup)
     }
 }
 
-static void
-list_sources(Backup *backup)
+static gboolean
+list_sources(Backup *backup, GError **error)
 {
     const Session *session = backup->session;
     const LodgeGuest *guest = session->guest;
@@ -160,13 +160,15 @@ list_sources(Backup *backup)
         const LodgeSnapshotDisk *covered = backup->cover != NULL
                                                ? lodge_snapshot_disk(backup->cover, disk->name)
                                                : NULL;
-        if (!is_left_out(disk)) {
-            backup_sources_add(backup->sources, session->store, guest, disk,
-                               covered != NULL ? covered->file : disk->file,
-                               covered != NULL ? covered->format : disk->format);
+        if (!is_left_out(disk) &&
+            !backup_sources_add(backup->sources, session->store, guest, disk,
+                                covered != NULL ? covered->file : disk->file,
+                                covered != NULL ? covered->format : disk->format, error)) {
+            return FALSE;
         }
     }
     backup_sources_compare(backup->sources, backup->place, backup->wish->full, backup->point);
+    return TRUE;
 }
 
 static gboolean
@@ -205,7 +207,7 @@ keep_files(const Backup *backup, GError **error)
     if (point->definition == NULL || !keep_seed(backup, error)) {
         return FALSE;
     }
-    if (session->guest->firmware != LODGE_FIRMWARE_UEFI) {
+    if (!lodge_guest_is_uefi(session->guest)) {
         return TRUE;
     }
     g_autofree char *from = folder != NULL ? lodge_store_snapshot_path(session->store, guest,
@@ -240,8 +242,8 @@ make(Backup *backup, GError **error)
     if (!cover(backup, error)) {
         return FALSE;
     }
-    list_sources(backup);
-    if (!note(backup, newest != NULL ? newest->name : NULL, backup->point->name, error)) {
+    if (!list_sources(backup, error) ||
+        !note(backup, newest != NULL ? newest->name : NULL, backup->point->name, error)) {
         return FALSE;
     }
     lodge_fault("backup-noted");

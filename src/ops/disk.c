@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "ops/disk-tree.h"
 #include "ops/edit.h"
 #include "ops/hotplug.h"
@@ -70,9 +71,8 @@ plug(const Session *session, const char *name, LodgeDiskResult *result, GError *
     if (disk == NULL) {
         return FALSE;
     }
-    g_autofree char *path = lodge_disk_path(session->store, guest->name, disk->file);
-    const char *format = disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
-    g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
+    g_autoptr(GPtrArray)
+        chain = lodge_guest_chain(session->store, guest, disk->file, disk->format, error);
     if (chain == NULL) {
         return FALSE;
     }

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "image/export.h"
 #include "image/image.h"
 #include "ops/disk.h"
@@ -41,22 +42,29 @@ lodge_exported_clear(LodgeExported *exported)
     g_clear_pointer(&exported->os, g_free);
 }
 
-/* @path is taken. */
-static gboolean
-add_disk(Gathering *gathering, char *path, const char *format, GError **error)
+static void
+add_chain(Gathering *gathering, const GPtrArray *chain, const char *format)
 {
+    const LodgeLayer *top = chain->pdata[0];
+    char *path = g_strdup(top->path);
     g_ptr_array_add(gathering->text, path);
-    if (lodge_disk_is_remote(path)) {
+    LodgeExportDisk disk = {.path = path, .format = format, .size_bytes = top->virtual_size_bytes};
+    g_array_append_val(gathering->disks, disk);
+}
+
+static gboolean
+add_disk(Gathering *gathering, const LodgeGuest *guest, const char *file, int format,
+         GError **error)
+{
+    if (lodge_disk_is_remote(file)) {
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                               "%s is not on this host, so it can't be exported", path);
+                               "%s is not on this host, so it can't be exported", file);
     }
-    g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
+    g_autoptr(GPtrArray) chain = lodge_guest_chain(gathering->store, guest, file, format, error);
     if (chain == NULL) {
         return FALSE;
     }
-    const LodgeLayer *top = chain->pdata[0];
-    LodgeExportDisk disk = {.path = path, .format = format, .size_bytes = top->virtual_size_bytes};
-    g_array_append_val(gathering->disks, disk);
+    add_chain(gathering, chain, format == LODGE_FORMAT_RAW ? "raw" : "qcow2");
     return TRUE;
 }
 
@@ -105,9 +113,13 @@ export_image(Gathering *gathering, const char *name, LodgeProgress *progress,
     exported->os = g_strdup(name);
     exported->agent = image->agent;
     exported->nocloud = image->provision == LODGE_PROVISION_NOCLOUD;
-    return add_disk(gathering, lodge_store_image_path(gathering->store, name, image->disk), "qcow2",
-                    error) &&
-           write_out(gathering, progress, exported, error);
+    g_autofree char *path = lodge_store_image_path(gathering->store, name, image->disk);
+    g_autoptr(GPtrArray) chain = lodge_qcow2_chain(path, error);
+    if (chain == NULL) {
+        return FALSE;
+    }
+    add_chain(gathering, chain, "qcow2");
+    return write_out(gathering, progress, exported, error);
 }
 
 /* The first one, the one that is named, or for an OVA all that a guest writes to. */
@@ -127,8 +139,7 @@ add_present_disks(Gathering *gathering, const LodgeGuest *guest, GError **error)
     for (guint i = 0; i < guest->disks->len; i++) {
         const LodgeDisk *disk = guest->disks->pdata[i];
         if (is_wanted(gathering, disk->name, disk->read_only) &&
-            !add_disk(gathering, lodge_disk_path(gathering->store, guest->name, disk->file),
-                      disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2", error)) {
+            !add_disk(gathering, guest, disk->file, disk->format, error)) {
             return lodge_error_prefix(error, "disk %s", disk->name);
         }
     }
@@ -136,15 +147,14 @@ add_present_disks(Gathering *gathering, const LodgeGuest *guest, GError **error)
 }
 
 static gboolean
-add_snapshot_disks(Gathering *gathering, const char *guest, GError **error)
+add_snapshot_disks(Gathering *gathering, const LodgeGuest *guest, GError **error)
 {
-    g_autoptr(LodgeSnapshot)
-        snapshot = lodge_store_snapshot(gathering->store, guest, gathering->wish->snapshot, error);
+    g_autoptr(LodgeSnapshot) snapshot = lodge_store_snapshot(gathering->store, guest->name,
+                                                             gathering->wish->snapshot, error);
     for (guint i = 0; snapshot != NULL && i < snapshot->disks->len; i++) {
         const LodgeSnapshotDisk *disk = snapshot->disks->pdata[i];
         if (is_wanted(gathering, disk->name, FALSE) &&
-            !add_disk(gathering, lodge_disk_path(gathering->store, guest, disk->file),
-                      disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2", error)) {
+            !add_disk(gathering, guest, disk->file, disk->format, error)) {
             return lodge_error_prefix(error, "disk %s", disk->name);
         }
     }
@@ -171,7 +181,7 @@ gather_guest(Gathering *gathering, const Session *session, GError **error)
                                               .title = guest->description,
                                               .cpus = guest->cpus,
                                               .memory_bytes = guest->memory_bytes,
-                                              .uefi = guest->firmware == LODGE_FIRMWARE_UEFI};
+                                              .uefi = lodge_guest_is_uefi(guest)};
     if (wish->snapshot == NULL && session->state->has_qemu) {
         return refuse_running(session, error);
     }
@@ -182,7 +192,7 @@ gather_guest(Gathering *gathering, const Session *session, GError **error)
             return FALSE;
         }
     }
-    if (!(wish->snapshot != NULL ? add_snapshot_disks(gathering, guest->name, error)
+    if (!(wish->snapshot != NULL ? add_snapshot_disks(gathering, guest, error)
                                  : add_present_disks(gathering, guest, error))) {
         return lodge_error_prefix(error, "guest %s", guest->name);
     }

@@ -43,7 +43,7 @@ settings(const LodgeStore *store, const LodgeGuest *guest, const char *name, gui
     image->size_bytes = size_bytes;
     image->provision = guest->provision;
     image->agent = guest->agent;
-    image->uefi_only = guest->firmware == LODGE_FIRMWARE_UEFI;
+    image->uefi_only = lodge_guest_is_uefi(guest);
     return image;
 }
 
@@ -84,7 +84,7 @@ copy_sealed(LodgeMaking *making, const LodgeGuest *guest, const LodgeDiskView *d
                                .kernel = kernels[0],
                                .initrd = kernels[1],
                                .kernel_arguments = guest->kernel_arguments,
-                               .variables = guest->firmware == LODGE_FIRMWARE_UEFI ? variables
+                               .variables = lodge_guest_is_uefi(guest) ? variables
                                                                                    : NULL};
     g_auto(Workshop) workshop = {0};
     if (!guest->agent) {

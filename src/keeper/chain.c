@@ -1,10 +1,11 @@
 #include "config.h"
 
-#include "keeper/forked.h"
+#include "keeper/chain.h"
 
 #include <string.h>
 
 #include "base/base.h"
+#include "qemu/disks.h"
 #include "qemu/qcow2.h"
 
 /* The folder of the guest whose file @path is, if @file, "web1/root.qcow2", names it; else NULL. */
@@ -31,12 +32,11 @@ find_folder(const LodgeStore *store, char **files, const char *path)
     return folder;
 }
 
-gboolean
-keeper_check_chain(const LodgeStore *store, const LodgeGuest *guest, const char *folder,
-                   const GPtrArray *chain, GError **error)
+static gboolean
+check(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *chain, GError **error)
 {
     g_autofree char *images = g_build_filename(store->root, "images", NULL);
-    g_autofree char *owner = g_strdup(folder);
+    g_autofree char *owner = lodge_store_guest_path(store, guest->name, NULL);
     g_autoptr(GPtrArray) part = g_ptr_array_new();
     g_auto(GStrv) files = g_strsplit(guest->forked_from != NULL ? guest->forked_from : "", " ", -1);
     for (guint i = 0; i < chain->len; i++) {
@@ -53,4 +53,16 @@ keeper_check_chain(const LodgeStore *store, const LodgeGuest *guest, const char 
         g_ptr_array_add(part, layer);
     }
     return lodge_disk_chain_check(part, owner, images, error);
+}
+
+GPtrArray *
+lodge_guest_chain(const LodgeStore *store, const LodgeGuest *guest, const char *file, int format,
+                  GError **error)
+{
+    g_autofree char *path = g_path_is_absolute(file) || lodge_disk_is_remote(file)
+                                ? g_strdup(file)
+                                : lodge_store_guest_path(store, guest->name, file);
+    g_autoptr(GPtrArray)
+        chain = lodge_disk_chain(path, format == LODGE_FORMAT_RAW ? "raw" : "qcow2", error);
+    return chain != NULL && check(store, guest, chain, error) ? g_steal_pointer(&chain) : NULL;
 }

@@ -1,0 +1,14 @@
+/* What a guest's disk consists of, as far as that is the guest's. */
+#pragma once
+
+#include <glib.h>
+
+#include "store/store.h"
+
+/* lodge_disk_chain() of a disk's top @file, relative to the guest's folder, absolute or remote;
+ * with the errors of that and of lodge_disk_chain_check(). A file of another guest that the
+ * definition says it was forked from is right too, and what is below it if it is right for that
+ * guest: nobody writes such a file any more. Whatever is handed to QEMU or qemu-img comes from
+ * here, as a header is the guest's to write once it has taken its QEMU over. */
+GPtrArray *lodge_guest_chain(const LodgeStore *store, const LodgeGuest *guest, const char *file,
+                             int format, GError **error);
