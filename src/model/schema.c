@@ -72,7 +72,7 @@ parse_mac(const char *value, char **out_text, GError **error)
     for (int i = 0; good && i < 17; i++) {
         good = i % 3 == 2 ? value[i] == ':' : g_ascii_isxdigit(value[i]);
     }
-    if (!good || g_ascii_xdigit_value(value[1]) & 1) {
+    if (!good || g_ascii_xdigit_value(value[1]) & 1 || g_str_equal(value, "00:00:00:00:00:00")) {
         return lodge_error_set(error, LODGE_ERROR_USAGE,
                                "“%s” is not a unicast MAC address (like 52:54:00:12:34:56)", value);
     }
@@ -161,6 +161,13 @@ parse_percent(const char *value, guint64 *out_number, GError **error)
 }
 
 static gboolean
+parse_forwards(const char *value, GError **error)
+{
+    g_autoptr(GPtrArray) forwards = lodge_forwards_parse(value, error);
+    return forwards != NULL;
+}
+
+static gboolean
 check_limits(const LodgeKey *key, const char *value, guint64 number, GError **error)
 {
     gboolean is_size = key->type == LODGE_TYPE_SIZE;
@@ -187,66 +194,47 @@ is_text(const LodgeKey *key)
            key->type != LODGE_TYPE_CHOICE;
 }
 
+/* The value by its type: to *@out_number, or its canonical form to *@out_text where it may differ
+ * from @value. */
 static gboolean
-parse_value(const LodgeKey *key, const char *value, Value *out_value, GError **error)
+parse_typed(const LodgeKey *key, const char *value, guint64 *out_number, char **out_text,
+            GError **error)
 {
-    g_autofree char *text = NULL;
-    guint64 number = 0;
-    if (!parse_text(value, error)) {
-        return FALSE;
-    }
-    gboolean fine = FALSE;
     switch (key->type) {
     case LODGE_TYPE_TEXT:
-        fine = TRUE;
-        break;
+        return TRUE;
     case LODGE_TYPE_NAME:
-        fine = lodge_name_check(key->name, value, error);
-        break;
+        return lodge_name_check(key->name, value, error);
     case LODGE_TYPE_IMAGE:
-        fine = lodge_image_name_check(value, error);
-        break;
+        return lodge_image_name_check(value, error);
     case LODGE_TYPE_USER:
-        fine = parse_user(value, error);
-        break;
+        return parse_user(value, error);
     case LODGE_TYPE_PATH:
-        fine = *value != '\0' || lodge_error_set(error, LODGE_ERROR_USAGE, "an empty path");
-        break;
+        return *value != '\0' || lodge_error_set(error, LODGE_ERROR_USAGE, "an empty path");
     case LODGE_TYPE_FILE:
-        fine = parse_file(value, error);
-        break;
+        return parse_file(value, error);
     case LODGE_TYPE_URL:
-        fine = parse_url(value, error);
-        break;
+        return parse_url(value, error);
     case LODGE_TYPE_SIZE:
-        fine = lodge_size_parse(value, &number, error) && check_limits(key, value, number, error);
-        break;
+        return lodge_size_parse(value, out_number, error) &&
+               check_limits(key, value, *out_number, error);
     case LODGE_TYPE_COUNT:
-        fine = parse_count(value, &number, error) && check_limits(key, value, number, error);
-        break;
+        return parse_count(value, out_number, error) &&
+               check_limits(key, value, *out_number, error);
     case LODGE_TYPE_PERCENT:
-        fine = parse_percent(value, &number, error) && check_limits(key, value, number, error);
-        break;
+        return parse_percent(value, out_number, error) &&
+               check_limits(key, value, *out_number, error);
     case LODGE_TYPE_BOOL:
-        fine = parse_bool(value, &number, error);
-        break;
+        return parse_bool(value, out_number, error);
     case LODGE_TYPE_CHOICE:
-        fine = parse_choice(key, value, &number, error);
-        break;
     case LODGE_TYPE_WORD:
-        fine = parse_choice(key, value, &number, error);
-        break;
+        return parse_choice(key, value, out_number, error);
     case LODGE_TYPE_WORDS:
-        fine = parse_words(key, value, &text, error);
-        break;
+        return parse_words(key, value, out_text, error);
     case LODGE_TYPE_MAC:
-        fine = parse_mac(value, &text, error);
-        break;
-    case LODGE_TYPE_FORWARDS: {
-        g_autoptr(GPtrArray) forwards = lodge_forwards_parse(value, error);
-        fine = forwards != NULL;
-        break;
-    }
+        return parse_mac(value, out_text, error);
+    case LODGE_TYPE_FORWARDS:
+        return parse_forwards(value, error);
     case LODGE_TYPE_LINK:
     case LODGE_TYPE_DOMAIN:
     case LODGE_TYPE_ADDRESS4:
@@ -257,10 +245,17 @@ parse_value(const LodgeKey *key, const char *value, Value *out_value, GError **e
     case LODGE_TYPE_PREFIXES:
     case LODGE_TYPE_RANGE4:
     case LODGE_TYPE_VLANS:
-        fine = lodge_schema_net_value(key->type, value, &text, error);
-        break;
+        return lodge_schema_net_value(key->type, value, out_text, error);
     }
-    if (!fine) {
+    return FALSE;
+}
+
+static gboolean
+parse_value(const LodgeKey *key, const char *value, Value *out_value, GError **error)
+{
+    g_autofree char *text = NULL;
+    guint64 number = 0;
+    if (!parse_text(value, error) || !parse_typed(key, value, &number, &text, error)) {
         return FALSE;
     }
     out_value->number = number;
