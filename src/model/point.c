@@ -24,6 +24,8 @@ static const LodgeKey point_keys[] = {
     {"seed", LODGE_TYPE_FILE, POINT(seed),
      .help = "The file that told the guest its name and keys, `seed.txt` or `seed.iso`."},
     {"seed-sha256", LODGE_TYPE_TEXT, POINT(seed_sha256), .help = "Of that file."},
+    {"tpm-sha256", LODGE_TYPE_TEXT, POINT(tpm),
+     .help = "Of the file tpm, the state of its TPM. None: there is none."},
 };
 
 static const LodgeKey disk_keys[] = {

@@ -111,6 +111,7 @@ verify_own(const BackupPlace *place, const LodgePoint *point, LodgeProgress *pro
 {
     const char *const small[][2] = {{PLACE_DEFINITION, point->definition},
                                     {PLACE_VARIABLES, point->variables},
+                                    {PLACE_TPM, point->tpm},
                                     {point->seed, point->seed_sha256}};
     for (gsize i = 0; i < G_N_ELEMENTS(small); i++) {
         if (small[i][1] != NULL && small[i][0] != NULL &&

@@ -190,7 +190,20 @@ keep_seed(const Backup *backup, GError **error)
     return TRUE;
 }
 
-/* Definition and UEFI variables of the moment: a running guest's are where its cover is. */
+/* Copy a small file into the point, if it is there. Its SHA-256 goes to @out_sum. */
+static gboolean
+keep_file(const Backup *backup, const char *from, const char *name, char **out_sum, GError **error)
+{
+    g_autofree char *to = backup_place_staged(backup->place, backup->point->name, name);
+    if (!g_file_test(from, G_FILE_TEST_EXISTS)) {
+        return TRUE;
+    }
+    *out_sum = backup_file_keep(from, to, error);
+    return *out_sum != NULL;
+}
+
+/* Definition and UEFI variables of the moment: a running guest's are where its cover is. swtpm
+ * replaces the TPM's state at one stroke, whenever that changes. */
 static gboolean
 keep_files(const Backup *backup, GError **error)
 {
@@ -198,25 +211,20 @@ keep_files(const Backup *backup, GError **error)
     const char *guest = session->guest->name;
     const char *folder = backup->cover_folder;
     LodgePoint *point = backup->point;
+    g_autofree char *tpm = lodge_store_guest_path(session->store, guest, GUEST_TPM);
     g_autofree char *conf = folder != NULL
                                 ? lodge_store_snapshot_path(session->store, guest, folder,
                                                             SNAPSHOT_DEFINITION)
                                 : lodge_store_guest_path(session->store, guest, "guest.conf");
-    g_autofree char *conf_to = backup_place_staged(backup->place, point->name, PLACE_DEFINITION);
-    point->definition = backup_file_keep(conf, conf_to, error);
-    if (point->definition == NULL || !keep_seed(backup, error)) {
-        return FALSE;
-    }
-    if (!lodge_guest_is_uefi(session->guest)) {
-        return TRUE;
-    }
-    g_autofree char *from = folder != NULL ? lodge_store_snapshot_path(session->store, guest,
-                                                                       folder, SNAPSHOT_VARIABLES)
-                                           : lodge_store_guest_path(session->store, guest,
-                                                                    session->guest->variables);
-    g_autofree char *to = backup_place_staged(backup->place, point->name, PLACE_VARIABLES);
-    point->variables = backup_file_keep(from, to, error);
-    return point->variables != NULL;
+    g_autofree char *variables = folder != NULL
+                                     ? lodge_store_snapshot_path(session->store, guest, folder,
+                                                                 SNAPSHOT_VARIABLES)
+                                     : lodge_store_guest_path(session->store, guest,
+                                                              session->guest->variables);
+    return keep_file(backup, conf, PLACE_DEFINITION, &point->definition, error) &&
+           keep_seed(backup, error) && keep_file(backup, tpm, PLACE_TPM, &point->tpm, error) &&
+           (!lodge_guest_is_uefi(session->guest) ||
+            keep_file(backup, variables, PLACE_VARIABLES, &point->variables, error));
 }
 
 /* From now on the disks of a stopped guest note what changes; those of one that runs do so since

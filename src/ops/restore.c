@@ -182,16 +182,19 @@ restore_disk(const Restoring *restoring, const LodgePointDisk *disk, GKeyFile *f
 }
 
 static gboolean
-restore_variables(const Restoring *restoring, GError **error)
+restore_file(const Restoring *restoring, const char *sum, const char *file, const char *to,
+             GError **error)
 {
-    if (restoring->point->variables == NULL) {
+    if (sum == NULL) {
         return TRUE;
     }
-    g_autofree char *from = backup_place_path(restoring->place, restoring->point->name,
-                                              PLACE_VARIABLES);
-    g_autofree char *to = g_build_filename(restoring->folder, "nvram.qcow2", NULL);
-    g_autofree char *sum = backup_file_keep(from, to, error);
-    return sum != NULL;
+    g_autofree char *from = backup_place_path(restoring->place, restoring->point->name, file);
+    g_autofree char *path = g_build_filename(restoring->folder, to, NULL);
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *copied = lodge_dir_make(folder, 0700, error)
+                                  ? backup_file_keep(from, path, error)
+                                  : NULL;
+    return copied != NULL;
 }
 
 static GKeyFile *
@@ -226,7 +229,11 @@ fill_folder(const Restoring *restoring, GError **error)
             return FALSE;
         }
     }
-    if (file == NULL || !restore_variables(restoring, error) || !restore_seed(restoring, error)) {
+    const LodgePoint *point = restoring->point;
+    if (file == NULL ||
+        !restore_file(restoring, point->variables, PLACE_VARIABLES, "nvram.qcow2", error) ||
+        !restore_file(restoring, point->tpm, PLACE_TPM, GUEST_TPM, error) ||
+        !restore_seed(restoring, error)) {
         return FALSE;
     }
     set_files(restoring, file);

@@ -269,11 +269,6 @@ check_wish(const Session *session, const char *name, gboolean with_memory, GErro
     if (g_file_test(path, G_FILE_TEST_EXISTS)) {
         return lodge_error_set(error, LODGE_ERROR_EXISTS, "it has a snapshot %s already", name);
     }
-    if (lodge_guest_has_tpm(session->guest)) {
-        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                               "it has a TPM, whose state a snapshot does not keep, and which must "
-                               "not go back without its disks (tpm=no does without one)");
-    }
     /* Written at most: all of its memory. */
     guint64 needed = with_memory ? session->guest->memory_bytes : 0;
     guint64 there = lodge_file_system_free(path);
@@ -286,6 +281,15 @@ check_wish(const Session *session, const char *name, gboolean with_memory, GErro
                                wanted, free_there);
     }
     return TRUE;
+}
+
+static gboolean
+check_tpm(const Session *session, GError **error)
+{
+    return !lodge_guest_has_tpm(session->guest) ||
+           lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                           "it has a TPM, whose state a snapshot does not keep, and which must "
+                           "not go back without its disks (tpm=no does without one)");
 }
 
 static gboolean
@@ -363,9 +367,10 @@ lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
                                                : g_date_time_format(now, "%Y%m%d-%H%M%S");
     g_autoptr(LodgeSnapshot) snapshot = describe(session, wish, name);
     gboolean with_memory = session->state->has_qemu && !wish->disks_only;
-    g_autoptr(GPtrArray) fresh = check_wish(session, name, with_memory, error)
-                                     ? plan_layers(session, snapshot, error)
-                                     : NULL;
+    g_autoptr(GPtrArray)
+        fresh = check_wish(session, name, with_memory, error) && check_tpm(session, error)
+                    ? plan_layers(session, snapshot, error)
+                    : NULL;
     g_autofree char *staging = snapshot_staging_name(name);
     const Creation creation = {
         session, wish, lodge_job_progress(session->job, progress), snapshot, fresh, staging, NULL};
