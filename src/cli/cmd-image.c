@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/park-view.h"
 #include "image/image.h"
+#include "ops/image-build.h"
 #include "ops/image-make.h"
 
 static char *option_format, *option_user;
@@ -163,8 +164,9 @@ lodge_cmd_image_show(LodgeCli *cli, int argc, char **argv, GError **error)
     return TRUE;
 }
 
-typedef gboolean (*MakeFunc)(const LodgeStore *store, const char *name, LodgeProgress *progress,
-                             GError **error);
+/* @out_name: of the image that it made; g_free. */
+typedef gboolean (*MakeFunc)(const LodgeStore *store, const char *word, LodgeProgress *progress,
+                             char **out_name, GError **error);
 
 static gboolean
 make_each(LodgeCli *cli, char **names, MakeFunc make, GError **error)
@@ -172,9 +174,12 @@ make_each(LodgeCli *cli, char **names, MakeFunc make, GError **error)
     g_autoptr(json_t) list = json_array();
     for (gsize i = 0; names[i] != NULL; i++) {
         LodgeProgress *progress = lodge_cli_progress_new(cli);
-        gboolean fine = make(cli->store, names[i], progress, error);
+        g_autofree char *name = NULL;
+        gboolean fine = make(cli->store, names[i], progress, &name, error);
         gint64 time_ms = lodge_cli_progress_end(progress, fine);
-        json_t *made = fine ? say_made(cli, names[i], time_ms, "--os", error) : NULL;
+        json_t *made = fine ? say_made(cli, name, time_ms,
+                                       lodge_recipe_is_file(names[i]) ? "--image" : "--os", error)
+                            : NULL;
         if (made == NULL) {
             return FALSE;
         }
@@ -186,18 +191,38 @@ make_each(LodgeCli *cli, char **names, MakeFunc make, GError **error)
     return TRUE;
 }
 
+/* A name of the catalogue, or a recipe's file. */
+static gboolean
+build(const LodgeStore *store, const char *word, LodgeProgress *progress, char **out_name,
+      GError **error)
+{
+    if (lodge_recipe_is_file(word)) {
+        return lodge_image_build_recipe(store, word, progress, out_name, error);
+    }
+    *out_name = g_strdup(word);
+    return lodge_image_build(store, word, progress, error);
+}
+
+static gboolean
+pull(const LodgeStore *store, const char *word, LodgeProgress *progress, char **out_name,
+     GError **error)
+{
+    *out_name = g_strdup(word);
+    return lodge_image_pull(store, word, progress, error);
+}
+
 gboolean
 lodge_cmd_image_build(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
-    return make_each(cli, argv + 1, lodge_image_build, error);
+    return make_each(cli, argv + 1, build, error);
 }
 
 gboolean
 lodge_cmd_image_pull(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
-    return make_each(cli, argv + 1, lodge_image_pull, error);
+    return make_each(cli, argv + 1, pull, error);
 }
 
 gboolean

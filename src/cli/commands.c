@@ -331,9 +331,20 @@ static const LodgeCommandRow rows[] = {
      "lodge image list", NULL, 0, 0, LODGE_WORD_NONE, FALSE, lodge_cmd_image_list},
     {"image show", IMAGES, "IMAGE", "show all about an image", NULL, "lodge image show debian-12",
      NULL, 1, 1, LODGE_WORD_IMAGE, FALSE, lodge_cmd_image_show},
-    {"image build", IMAGES, "IMAGE…", "build an image from the distribution's packages",
-     "As root or not: no loop device and no mount is needed.", "lodge image build debian-12", NULL,
-     1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_build},
+    {"image build", IMAGES, "IMAGE|FILE…", "build an image, by packages or by a recipe of yours",
+     "IMAGE is a name of the catalogue, built from its distribution's packages. FILE (it has a "
+     "slash, or ends in .conf or .recipe) is a recipe: a key file whose [image] says base=, an "
+     "image "
+     "or a name of the catalogue, and may say name=, packages=, size=, memory=, cpus=, user= and "
+     "title=. Sections [file NAME] (from= or text=, to=, mode=, owner=) and [run NAME] (command= "
+     "or "
+     "script=) are done in their order, in a hidden guest of the base; then what is its own is "
+     "removed, as by `image make --seal`. A command that fails is shown with what it said, and "
+     "leaves nothing. As root or not: no loop device and no mount is needed.",
+     "lodge image build debian-12\n"
+     "lodge image build ./web.conf # base=debian-12, packages=nginx, [file site] from=site "
+     "to=/srv/site",
+     NULL, 1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_build},
     {"image pull", IMAGES, "IMAGE…", "fetch a distribution's own cloud image",
      "Its published checksum is verified before the file gets its name.",
      "lodge image pull ubuntu-24.04", NULL, 1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_pull},

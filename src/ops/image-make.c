@@ -13,10 +13,6 @@
 #include "qemu/disks.h"
 #include "qemu/img.h"
 
-enum {
-    KERNEL_LIMIT_BYTES = 512 << 20,
-};
-
 /* The new image is to its guests what this guest's image was, as far as that is known. */
 static LodgeImage *
 settings(const LodgeStore *store, const LodgeGuest *guest, const char *name, guint64 size_bytes,
@@ -48,20 +44,6 @@ settings(const LodgeStore *store, const LodgeGuest *guest, const char *name, gui
 }
 
 static gboolean
-copy_beside(LodgeMaking *making, const char *path, const char *name, char **field, GError **error)
-{
-    if (path == NULL) {
-        return TRUE;
-    }
-    gsize length = 0;
-    g_autofree char *target = lodge_making_path(making, name);
-    g_autofree char *bytes = lodge_file_read(path, KERNEL_LIMIT_BYTES, &length, error);
-    *field = g_strdup(name);
-    return bytes != NULL &&
-           lodge_file_write(target, bytes, length, 0644, LODGE_WRITE_NO_SYNC, error);
-}
-
-static gboolean
 copy_plain(LodgeMaking *making, const LodgeDiskView *disk, GError **error)
 {
     g_autofree char *target = lodge_making_path(making, "disk.qcow2");
@@ -84,8 +66,10 @@ copy_sealed(LodgeMaking *making, const LodgeGuest *guest, const LodgeDiskView *d
                                .kernel = kernels[0],
                                .initrd = kernels[1],
                                .kernel_arguments = guest->kernel_arguments,
-                               .variables = lodge_guest_is_uefi(guest) ? variables
-                                                                                   : NULL};
+                               .machine = guest,
+                               .uefi = lodge_guest_is_uefi(guest),
+                               .variables = g_file_test(variables, G_FILE_TEST_EXISTS) ? variables
+                                                                                       : NULL};
     g_auto(Workshop) workshop = {0};
     if (!guest->agent) {
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
@@ -115,8 +99,7 @@ make(LodgeMaking *making, const LodgeGuest *guest, const LodgeDiskView *disk, gb
     image->kernel_arguments = g_strdup(guest->kernel_arguments);
     return (seal ? copy_sealed(making, guest, disk, kernels, error)
                  : copy_plain(making, disk, error)) &&
-           copy_beside(making, kernel, "kernel", &image->kernel, error) &&
-           copy_beside(making, initrd, "initrd", &image->initrd, error) &&
+           workshop_copy_kernels(making, kernel, initrd, error) &&
            lodge_making_finish(making, origin, error);
 }
 

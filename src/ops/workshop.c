@@ -20,11 +20,13 @@
 #include "ops/ops.h"
 #include "ops/seal-script.h"
 #include "qemu/img.h"
+#include "qemu/variables.h"
 
 enum {
     BOOT_TIMEOUT_MS = 10 * 60 * 1000,
     STOP_TIMEOUT_MS = 5 * 60 * 1000,
     LOG_LIMIT_BYTES = 16 << 20,
+    KERNEL_LIMIT_BYTES = 512 << 20,
     TOLD_LINES = 12,
     INTERRUPTED_STATUS = 130,
 };
@@ -57,6 +59,18 @@ write_seed(const Workshop *workshop, const WorkshopWish *wish, const char *folde
            (seed.kind == LODGE_PROVISION_NONE || lodge_seed_write(folder, &seed, error));
 }
 
+/* What its system may have no other drivers for, or start by no other way. */
+static void
+set_machine(GKeyFile *file, const LodgeGuest *guest)
+{
+    static const char *const names[] = {"profile", "machine", "cpu", "firmware", "secure-boot"};
+    const LodgeSection *section = lodge_section_find(lodge_guest_sections(), "guest");
+    for (gsize i = 0; guest != NULL && i < G_N_ELEMENTS(names); i++) {
+        g_autofree char *value = lodge_schema_format(lodge_section_key(section, names[i]), guest);
+        set_text(file, names[i], value);
+    }
+}
+
 static char *
 render(const WorkshopWish *wish)
 {
@@ -71,7 +85,8 @@ render(const WorkshopWish *wish)
     set_text(file, "user", like->user);
     set_text(file, "agent", like->agent ? "yes" : "no");
     set_text(file, "provision", provisions[like->provision]);
-    set_text(file, "firmware", wish->variables != NULL ? "uefi" : NULL);
+    set_machine(file, wish->machine);
+    set_text(file, "firmware", wish->uefi ? "uefi" : NULL);
     set_text(file, "kernel", wish->kernel);
     set_text(file, "initrd", wish->initrd);
     set_text(file, "kernel-arguments", wish->kernel_arguments);
@@ -104,6 +119,18 @@ make_disk(const Workshop *workshop, const WorkshopWish *wish, const char *disk, 
 }
 
 static gboolean
+make_variables(const Workshop *workshop, const WorkshopWish *wish, const char *path, GError **error)
+{
+    const LodgeImgConversion copy = {
+        .source = wish->variables, .source_format = "qcow2", .target = path, .trusted = TRUE};
+    if (wish->variables != NULL) {
+        return lodge_img_convert(&copy, NULL, error);
+    }
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(&workshop->store, guest_name, error);
+    return guest != NULL && lodge_variables_make(guest, path, error);
+}
+
+static gboolean
 make_guest(const Workshop *workshop, const WorkshopWish *wish, GError **error)
 {
     g_autofree char *folder = lodge_store_guest_path(&workshop->store, guest_name, NULL);
@@ -120,9 +147,7 @@ make_guest(const Workshop *workshop, const WorkshopWish *wish, GError **error)
     if (symlink(real_ssh, ssh) < 0) {
         return lodge_error_errno(error, errno, "%s", ssh);
     }
-    const LodgeImgConversion copy = {
-        .source = wish->variables, .source_format = "qcow2", .target = variables, .trusted = TRUE};
-    return wish->variables == NULL || lodge_img_convert(&copy, NULL, error);
+    return !wish->uefi || make_variables(workshop, wish, variables, error);
 }
 
 static gboolean
@@ -197,7 +222,6 @@ workshop_run(Workshop *workshop, const char *what, const char *script, GError **
                             .input_fd = -1,
                             .output_fd = log,
                             .error_fd = log};
-    lodge_progress_stage(workshop->making->progress, "%s", what);
     if (log < 0) {
         return lodge_error_errno(error, errno, "%s", workshop->log);
     }
@@ -220,14 +244,14 @@ workshop_put(Workshop *workshop, const char *from, const char *to, GError **erro
 {
     const LodgeCopy copy = {
         .guest = guest_name, .guest_path = to, .host_path = from, .into_guest = TRUE};
-    lodge_progress_stage(workshop->making->progress, "file %s", to);
-    return lodge_copy(&workshop->store, &copy, workshop->making->progress, NULL, error);
+    return lodge_copy(&workshop->store, &copy, NULL, NULL, error);
 }
 
 gboolean
 workshop_seal(Workshop *workshop, GError **error)
 {
-    return workshop_run(workshop, "what is its own is removed", seal_script, error);
+    lodge_progress_stage(workshop->making->progress, "what is its own is removed");
+    return workshop_run(workshop, "sealing it", seal_script, error);
 }
 
 gboolean
@@ -245,4 +269,25 @@ workshop_finish(Workshop *workshop, GError **error)
     g_free(making->image->disk);
     making->image->disk = g_strdup("disk.qcow2");
     return lodge_img_convert(&conversion, making->progress, error);
+}
+
+static gboolean
+copy_beside(LodgeMaking *making, const char *path, const char *name, char **field, GError **error)
+{
+    if (path == NULL) {
+        return TRUE;
+    }
+    gsize length = 0;
+    g_autofree char *target = lodge_making_path(making, name);
+    g_autofree char *bytes = lodge_file_read(path, KERNEL_LIMIT_BYTES, &length, error);
+    *field = g_strdup(name);
+    return bytes != NULL &&
+           lodge_file_write(target, bytes, length, 0644, LODGE_WRITE_NO_SYNC, error);
+}
+
+gboolean
+workshop_copy_kernels(LodgeMaking *making, const char *kernel, const char *initrd, GError **error)
+{
+    return copy_beside(making, kernel, "kernel", &making->image->kernel, error) &&
+           copy_beside(making, initrd, "initrd", &making->image->initrd, error);
 }

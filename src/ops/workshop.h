@@ -14,7 +14,9 @@ typedef struct {
     const char *format;     /* of that disk */
     const LodgeImage *like; /* memory, CPUs, size, user, provision, agent */
     const char *kernel, *initrd, *kernel_arguments; /* paths; NULL: it boots its disk */
-    const char *variables;                          /* UEFI's, to be copied; NULL: BIOS */
+    const LodgeGuest *machine; /* whose kind of machine it is; NULL: the usual one */
+    gboolean uefi;
+    const char *variables; /* UEFI's, to be copied; NULL: as the firmware brings them */
 } WorkshopWish;
 
 typedef struct {
@@ -29,7 +31,7 @@ typedef struct {
 gboolean workshop_open(Workshop *workshop, LodgeMaking *making, const WorkshopWish *wish,
                        GError **error);
 
-/* Run a shell script in it, as root. FAILED with the end of what it said. */
+/* Run a shell script in it, as root. FAILED, beginning with @what, with the end of what it said. */
 gboolean workshop_run(Workshop *workshop, const char *what, const char *script, GError **error);
 
 /* Copy a file or folder of this host into it. */
@@ -40,6 +42,10 @@ gboolean workshop_seal(Workshop *workshop, GError **error);
 
 /* Shut it down, and make its disk the making's. */
 gboolean workshop_finish(Workshop *workshop, GError **error);
+
+/* Copy what guests boot beside the disk into the making, and name it there. NULL: nothing. */
+gboolean workshop_copy_kernels(LodgeMaking *making, const char *kernel, const char *initrd,
+                               GError **error);
 
 /* End it, however it is. */
 void workshop_clear(Workshop *workshop);

@@ -278,3 +278,32 @@ def test_a_killed_making_is_ended_by_who_comes_next(lodge):
     assert [item["kind"] for item in lodge("image", "gc", "--yes", "--json").json] == ["abandoned"]
     wait_until(lambda: not lodge.processes(), what="the hidden guest ended")
     assert lodge("image", "list", "--json").json[0]["name"] == "tiny"
+
+
+def test_a_recipe_of_the_users_own(lodge, tmp_path):
+    """Files and commands end up in the image; what fails is told with its words, and leaves nothing."""
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site/index").write_text("page\n")
+    recipe = tmp_path / "mine.conf"
+    good = f"""[image]\nbase=tiny\ntitle=Mine
+[run wait]\ncommand={DATA}test ! -e /data/site
+[file site]\nfrom=site\nto=/data/srv/site
+[file word]\ntext=it's "so"\nto=/data/word\nmode=0600
+[run see]\ncommand=test "$(cat /data/srv/site/index)" = page
+"""
+    recipe.write_text(good + "[run bad]\ncommand=echo first; echo the reason >&2; exit 3\n")
+    before = tree(lodge.folder / "images")
+    message = lodge("image", "build", recipe, status=1).err
+    assert "run bad: ended with status 3" in message and "  first\n  the reason\n" in message
+    assert tree(lodge.folder / "images") == before and not lodge.processes()
+    recipe.write_text(good)
+    assert lodge("image", "build", recipe, "--json").json[0]["name"] == "mine"
+    guest = "one"
+    lodge("create", guest, "--image", "mine")
+    said = lodge("exec", guest, "--", "sh", "-c", DATA + "cat /data/srv/site/index /data/word;"
+                                                         "stat -c %a /data/word").out
+    assert said == "page\nit's \"so\"\n600\n"
+    recipe.write_text(good.replace("base=", "bse="))
+    assert "did you mean “base”?" in lodge("image", "build", recipe, status=1).message
+    recipe.write_text(good.replace("from=site", "from=none"))
+    lodge("image", "build", recipe, status=NOT_FOUND)
