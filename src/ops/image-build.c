@@ -22,7 +22,7 @@ static const char install_script[] =
     "export DEBIAN_FRONTEND=noninteractive\n"
     "has() { command -v \"$1\" >/dev/null 2>&1; }\n"
     "if has apt-get; then\n"
-    "    apt-get -q -o Acquire::Retries=3 update\n"
+    "    apt-get -q -o Acquire::Retries=3 -o APT::Update::Error-Mode=any update\n"
     "    apt-get -q -y -o Acquire::Retries=3 --no-install-recommends install \"$@\"\n"
     "    apt-get -q clean\n"
     "elif has dnf; then dnf -y install \"$@\"; dnf clean all\n"

@@ -33,6 +33,19 @@ enum {
 
 static const char guest_name[] = "box";
 
+/* It answers before its boot has ended, as guests of Lodge's images do: names can't be resolved
+ * yet, and what is done once at the first boot may still be at work. */
+static const char settle_script[] =
+    "has() { command -v \"$1\" >/dev/null 2>&1; }\n"
+    "if has cloud-init; then timeout 600 cloud-init status --wait; fi\n"
+    "if has systemctl; then timeout 300 systemctl is-system-running --wait; fi\n"
+    "tries=300\n"
+    "until grep -q '^[a-z0-9]*.00000000.' /proc/net/route || [ $tries -eq 0 ]; do\n"
+    "    sleep 0.2\n"
+    "    tries=$((tries - 1))\n"
+    "done\n"
+    "exit 0\n";
+
 static void
 set_text(GKeyFile *file, const char *key, const char *value)
 {
@@ -171,7 +184,8 @@ workshop_open(Workshop *workshop, LodgeMaking *making, const WorkshopWish *wish,
     return make_guest(workshop, wish, error) &&
            lodge_start(&workshop->store, guest_name, FALSE, NULL, BOOT_TIMEOUT_MS, making->progress,
                        error) &&
-           ensure_agent(workshop, wish, error);
+           ensure_agent(workshop, wish, error) &&
+           workshop_run(workshop, "its boot", settle_script, error);
 }
 
 void
