@@ -23,6 +23,7 @@
 
 #include "keeper/guest-private.h"
 #include "keeper/plan.h"
+#include "keeper/ports.h"
 #include "keeper/rotate.h"
 
 enum {
@@ -181,6 +182,22 @@ on_console_look(gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
+/* The first NIC has moved to the network `user`: SSH gets in by a port of the loopback address. */
+static void
+forward_ssh(Keeper *keeper, const LodgeNic *nic)
+{
+    g_autofree char *folder = lodge_store_guest_path(keeper->store, keeper->name, NULL);
+    guint port = nic->ssh_port != 0 ? nic->ssh_port
+                                    : lodge_port_choose(folder, &keeper->port_reservation, NULL);
+    g_autofree char *line = g_strdup_printf("hostfwd_add n0 tcp:127.0.0.1:%u-:22", port);
+    g_clear_pointer(&keeper->ssh_host, g_free);
+    keeper->ssh_port = port;
+    if (port != 0 && keeper->qmp != NULL) {
+        lodge_qmp_send(keeper->qmp, "human-monitor-command",
+                       json_pack("{s:s}", "command-line", line), -1, NULL, NULL, NULL);
+    }
+}
+
 /* SIGHUP: the definition changed under the running guest. */
 static gboolean
 on_hangup(gint fd, GIOCondition condition, gpointer data)
@@ -194,6 +211,10 @@ on_hangup(gint fd, GIOCondition condition, gpointer data)
     keeper_read_policy(keeper, guest);
     if (guest != NULL &&
         lodge_plan_find_host(keeper->store, guest, &keeper->ssh_host, &keeper->ssh_port)) {
+        lodge_fd_clear(&keeper->port_reservation);
+        keeper_publish(keeper);
+    } else if (guest != NULL && guest->nics->len > 0 && keeper->ssh_host != NULL) {
+        forward_ssh(keeper, guest->nics->pdata[0]);
         keeper_publish(keeper);
     }
     return G_SOURCE_CONTINUE;

@@ -9,6 +9,7 @@
 #include "keeper/pin.h"
 #include "net/define.h"
 #include "ops/limit.h"
+#include "ops/nic-live.h"
 #include "ops/disk.h"
 
 enum {
@@ -154,10 +155,20 @@ apply_network(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
     const LodgeStore *store = change->session->store;
     const LodgeNic *old = find_nic(change->old, change->object, &index);
     const LodgeNic *nic = find_nic(change->fresh, change->object, &index);
-    if (old == NULL || g_str_equal(old->network, LODGE_NETWORK_USER) ||
+    if (old == NULL) {
+        return FALSE;
+    }
+    if (g_str_equal(old->network, LODGE_NETWORK_USER) &&
         g_str_equal(nic->network, LODGE_NETWORK_USER)) {
-        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                               "user-mode networking is a part of QEMU, which is started with it");
+        return TRUE; /* where it was to go to it never went */
+    }
+    if (g_str_equal(old->network, LODGE_NETWORK_USER) !=
+        g_str_equal(nic->network, LODGE_NETWORK_USER)) {
+        gboolean fine = nic_replug(change, old, nic, index, error);
+        if (fine) {
+            tell_keeper(change->session);
+        }
+        return fine;
     }
     if (lodge_net_state(store, nic->network) != LODGE_NET_UP &&
         !lodge_network_start(store, nic->network, error)) {
@@ -190,6 +201,9 @@ apply_address(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
     guint index = 0;
     const LodgeStore *store = change->session->store;
     const LodgeNic *nic = find_nic(change->fresh, change->object, &index);
+    if (g_str_equal(nic->network, LODGE_NETWORK_USER)) {
+        return TRUE; /* it has none there */
+    }
     g_autofree char *link = lodge_port_link(store->root, change->fresh->name, nic->name);
     g_autoptr(GPtrArray) ports = lodge_net_ports(store, nic->network);
     for (guint i = 0; i < ports->len; i++) {

@@ -259,11 +259,20 @@ def test_a_running_guest_moves_to_a_network_that_is_routed(pair, settings):
     assert [line for line in set(pair.state()) ^ set(before) if "conf/lg" not in line] == []
 
 
-def test_what_user_mode_networking_holds_waits(pair):
-    waits, = [one for one in pair.lodge("set", "web2", "nic.net.network=user", "--json").json
-              if one["key"] == "nic.net.network"]
-    assert waits["outcome"] == "pending" and "started with it" in waits["why"]
-    pair.lodge("set", "web2", "nic.net.network=default")
+def test_a_running_guest_moves_to_user_mode_and_back(pair):
+    lodge = pair.lodge
+    moved = {one["key"]: one for one in
+             lodge("set", "web2", "nic.net.network=user", "--json").json}
+    assert moved["nic.net.network"]["outcome"] == "live", moved
+    wait_until(lambda: lodge.show("web2")["ssh_host"] == "127.0.0.1", what="the keeper's word")
+    wait_until(lambda: "eth0" in lodge("exec", "web2", "--", "ls", "/sys/class/net").out)
+    lodge("exec", "web2", "--", "sh", "-c", RENEW)
+    assert lodge("ssh", "web2", "ip -4 addr").out.count("inet 10.0.2.15/24") == 1
+    lodge("set", "web2", "nic.net.network=default")
+    wait_until(lambda: lodge.show("web2")["ssh_host"].startswith("10.77.0."), what="its word")
+    wait_until(lambda: "eth0" in lodge("exec", "web2", "--", "ls", "/sys/class/net").out)
+    lodge("exec", "web2", "--", "sh", "-c", RENEW)
+    assert lodge("ssh", "web2", "hostname").out.strip() == "web2"
     missing = pair.lodge("set", "web2", "nic.net.network=defualt", status=NOT_FOUND)
     assert "did you mean “default”" in missing.message
 
