@@ -15,7 +15,7 @@ def answers(place, image, options):
     store = place.image_store()
     sample = Sample()
     for i in range(options.runs + 1):
-        took = store.lodge_ms("create", "guest", "--os", image)
+        took = store.lodge_ms("create", "guest", "--os", image, "--cold")
         store.lodge("delete", "guest", "--yes", "--force")
         if i > 0:
             sample.add(took)

@@ -38,7 +38,7 @@ class Store:
 
     def __init__(self, folder):
         self.folder = folder
-        self.environment = os.environ | {"LODGE_DIR": str(folder)}
+        self.environment = os.environ | {"LODGE_DIR": str(folder), "LODGE_PARK": "off"}
 
     def lodge_ms(self, *words):
         return measure.run_ms([LODGE, *words], self.environment)

@@ -61,7 +61,7 @@ static const LodgeCommandRow rows[] = {
      lodge_options_restart, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_restart},
     {"pause", GUESTS, "GUEST…", "stop a guest's CPUs where they are", NULL, "lodge pause web1",
      NULL, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_pause},
-    {"resume", GUESTS, "GUEST…", "let them go on", NULL, "lodge resume web1", NULL, 1, -1,
+    {"resume", GUESTS, "GUEST…", "let paused guests go on", NULL, "lodge resume web1", NULL, 1, -1,
      LODGE_WORD_GUEST, FALSE, lodge_cmd_resume},
     {"set", GUESTS, "GUEST KEY=VALUE…", "change a guest's definition",
      "The running guest takes at once what it can, and the rest from its next start; which is "
@@ -195,7 +195,7 @@ static const LodgeCommandRow rows[] = {
     {"snapshot list", SNAPSHOTS, "GUEST", "show a guest's snapshots as a tree", NULL,
      "lodge snapshot list web1\nlodge snapshot list web1 --json", NULL, 1, 1, LODGE_WORD_GUEST,
      FALSE, lodge_cmd_snapshot_list},
-    {"snapshot show", SNAPSHOTS, "GUEST NAME", "show all about one", NULL,
+    {"snapshot show", SNAPSHOTS, "GUEST NAME", "show all about a snapshot", NULL,
      "lodge snapshot show web1 before-upgrade", NULL, 2, 2, LODGE_WORD_GUEST, FALSE,
      lodge_cmd_snapshot_show},
     {"snapshot restore", SNAPSHOTS, "GUEST NAME", "make a guest what it was",

@@ -11,18 +11,40 @@ enum {
     TEXT_LIMIT_BYTES = 1 << 20,
 };
 
+/* The user's editor; else one that there is. An empty variable is none, as for a shell's ${…:-…}.
+ */
+static const char *
+find_editor(void)
+{
+    static const char *const variables[] = {"VISUAL", "EDITOR"};
+    static const char *const programs[] = {"editor", "vi", "nano"};
+    for (gsize i = 0; i < G_N_ELEMENTS(variables); i++) {
+        const char *value = g_getenv(variables[i]);
+        if (value != NULL && *value != '\0') {
+            return value;
+        }
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(programs); i++) {
+        g_autofree char *found = g_find_program_in_path(programs[i]);
+        if (found != NULL) {
+            return programs[i];
+        }
+    }
+    return "vi";
+}
+
 /* Run the user's editor on @path, in the foreground, as a shell would: it may have options. */
 static gboolean
 run_editor(const char *path, GError **error)
 {
-    const char *editor = g_getenv("VISUAL");
-    editor = editor != NULL ? editor : g_getenv("EDITOR");
+    const char *editor = find_editor();
     g_autofree char *quoted = g_shell_quote(path);
-    g_autofree char *line = g_strdup_printf("%s %s", editor != NULL ? editor : "vi", quoted);
+    g_autofree char *line = g_strdup_printf("%s %s", editor, quoted);
     int status = system(line); /* NOLINT: the user's own editor, by the user's own shell */
     return (WIFEXITED(status) && WEXITSTATUS(status) == 0) ||
-           lodge_error_set(error, LODGE_ERROR_FAILED, "the editor (%s) failed; nothing was changed",
-                           editor != NULL ? editor : "vi");
+           lodge_error_set(error, LODGE_ERROR_FAILED,
+                           "the editor (%s) failed; nothing was changed (VISUAL names another)",
+                           editor);
 }
 
 /* TRUE: it is done with, well or not. FALSE: the user wants to mend what is wrong. */

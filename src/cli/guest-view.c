@@ -89,12 +89,13 @@ lodge_view_json(const LodgeGuest *guest, const LodgeGuestState *state, const Lod
     const LodgeSection *section = lodge_guest_sections();
     json_object_set_new(value, "cpus", json_integer(guest->cpus));
     json_object_set_new(value, "memory_bytes", json_integer((json_int_t)guest->memory_bytes));
-    static const char *const texts[] = {"os",  "image",    "user",    "description",
-                                        "cpu", "firmware", "on-crash"};
+    static const char *const texts[] = {"os", "image", "user", "description", "cpu", "on-crash"};
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_autofree char *text = lodge_schema_format(lodge_section_key(section, texts[i]), guest);
         json_object_set_new(value, texts[i], lodge_json_string_or_null(text));
     }
+    json_object_set_new(value, "firmware",
+                        json_string(lodge_guest_is_uefi(guest) ? "uefi" : "bios"));
     json_object_set_new(value, "autostart", json_boolean(guest->autostart));
     json_object_set_new(value, "disks", disks_json(guest, store));
     json_object_set_new(value, "nics", nics_json(guest));

@@ -21,7 +21,7 @@ FAILED = 1
 
 COMMANDS = [
     # Words, exit status, what the message says
-    ("frob", USAGE, "no command “frob” lodge --help"),
+    ("xyzzy", USAGE, "no command “xyzzy” lodge --help"),
     ("crate x", USAGE, "did you mean “lodge create”?"),
     ("--frob", USAGE, "no command “--frob”"),
     ("image frob", USAGE, "no command “image frob”"),
@@ -96,7 +96,8 @@ COMMANDS = [
     # Images
     ("image show none-such", NOT_FOUND, "none-such lodge image list"),
     ("image build none-such", NOT_FOUND, "none-such"),
-    ("image build ../x", USAGE, "can't be the image's name"),
+    ("image build FOLDER/x", NOT_FOUND, "FOLDER/x: No such file"),
+    ("image build Tiny", USAGE, "can't be the image's name"),
     ("image import x", USAGE, "something is missing"),
     ("image import x FOLDER/none", NOT_FOUND, "FOLDER/none: No such file"),
     ("image import tiny FOLDER/private", EXISTS, "image tiny exists already"),

@@ -246,7 +246,7 @@ def test_top_screen_has_arrows(limited):
     limited.run("create", "zz", "--os", "tiny", "--network", "user", "--no-start")
     try:
         screen = Screen(limited)
-        screen.wait("zz ")
+        screen.wait("zz")
         screen.press("\x1bOB")
         screen.press("K")
         screen.wait("Pull the plug of zz?")

@@ -1,0 +1,64 @@
+"""Guests that begin as a parked machine, and forks of one that runs."""
+
+import json
+
+from boot import built
+from measure import Row, Sample, private_bytes
+
+FORKS = 3
+
+
+def begin(store, image, runs, *then):
+    """Milliseconds from `create` on, with what else is done; the first round only warms caches."""
+    sample = Sample()
+    for i in range(runs + 1):
+        took = store.lodge_ms("create", "guest", "--os", image, *then[:1])
+        for words in then[1:]:
+            took += store.lodge_ms(*words)
+        store.lodge("delete", "guest", "--yes", "--force")
+        if i > 0:
+            sample.add(took)
+    return sample
+
+
+def parked(place, image, identity_ms, banner_ms, options):
+    store = place.image_store()
+    built(place, image)
+    store.lodge("image", "park", image)
+    runs = options.runs
+    return store, [
+        Row(f"{image} parked: create until it is its own", identity_ms,
+            begin(store, image, runs, "--no-wait")),
+        Row(f"{image} parked: create until SSH answers", banner_ms,
+            begin(store, image, runs, "--network=user")),
+    ]
+
+
+def running(store, image, options):
+    """Forks of a guest of 1 GiB that runs."""
+    pause, memory = Sample(), Sample()
+    store.lodge("create", "source", "--os", image)
+    for _ in range(options.runs):
+        made = json.loads(store.lodge("fork", "source", "copy", "--json"))
+        made = made[0] if isinstance(made, list) else made
+        pause.add(made["pause_ms"])
+        store.lodge("delete", "copy", "--yes", "--force")
+    names = [f"idle{i}" for i in range(FORKS)]
+    for name in names:
+        store.lodge("create", name, "--os", image)
+    for name in names:
+        memory.add(private_bytes(store.pid(name, "qemu.lock")))
+    store.lodge("delete", "source", *names, "--yes", "--force")
+    return [
+        Row(f"fork of a running {image}: it stands still", 150, pause),
+        Row(f"private memory of each {image} begun parked", 80e6, memory, unit="MB"),
+    ]
+
+
+def measure_forks(place, _, options):
+    _, rows = parked(place, "tiny", 300, 700, options)
+    store, more = parked(place, "debian-12", 400, 700, options)
+    more.append(Row("debian-12 parked: create and `ssh guest true`", 1600,
+                    begin(store, "debian-12", options.runs, "--network=user",
+                          ("ssh", "guest", "true"))))
+    return rows + more + running(store, "debian-12", options)
