@@ -120,18 +120,33 @@ is_mounted(const char *folder)
     return mounts != NULL && strstr(mounts, wanted) != NULL;
 }
 
+/* One that is just being killed may take a connection and answer nothing: asked again it is gone.
+ */
+static gboolean
+hide(const char *socket, GError **error)
+{
+    for (int attempt = 0;; attempt++) {
+        g_autoptr(GError) problem = NULL;
+        if (lodge_storage_hide(socket, &problem) ||
+            g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_NOT_FOUND)) {
+            return TRUE;
+        }
+        if (attempt > 0 || g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT)) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return FALSE;
+        }
+    }
+}
+
 gboolean
 lodge_backup_unmount(const char *given, GError **error)
 {
     g_autofree char *folder = g_canonicalize_filename(given, NULL);
     g_autofree char *socket = g_build_filename(folder, SOCKET, NULL);
-    g_autoptr(GError) problem = NULL;
     if (!g_file_test(socket, G_FILE_TEST_EXISTS)) {
         return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "%s has no backup mounted", folder);
     }
-    if (!lodge_storage_hide(socket, &problem) &&
-        !g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_NOT_FOUND)) {
-        g_propagate_error(error, g_steal_pointer(&problem));
+    if (!hide(socket, error)) {
         return FALSE;
     }
     let_go(folder);

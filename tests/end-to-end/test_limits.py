@@ -302,6 +302,7 @@ def allowed(box):
 def test_pin(limited):
     """Live, and back; what this host has not is stored, and said."""
     online = Path("/sys/devices/system/cpu/online").read_text().strip()
+    limited.run("start", "t1", "--no-wait")
     free = allowed(limited)
     limited.run("set", "t1", "pin=0")
     assert set(allowed(limited).values()) == {"0"} and len(allowed(limited)) == len(free)
