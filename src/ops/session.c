@@ -2,6 +2,8 @@
 
 #include "ops/session.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 
 #include "base/base.h"
@@ -189,7 +191,8 @@ static gboolean
 mark_killed(const Session *session, GError **error)
 {
     g_autofree char *marker = lodge_store_run_path(session->store, session->guest->name, "killed");
-    return lodge_file_write(marker, "", 0, 0644, LODGE_WRITE_NO_SYNC, error);
+    lodge_autofd fd = open(marker, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    return fd >= 0 || lodge_error_errno(error, errno, "Writing %s", marker);
 }
 
 /* By SIGTERM QEMU does what `quit` on the monitor does, without a connection that it must first

@@ -11,6 +11,7 @@ enum {
     MONITOR_TIMEOUT_MS = 5000,
     AGENT_TIMEOUT_MS = 3000,
     PRESS_AGAIN_MS = 5000,
+    ENDING_MS = 5000,
 };
 
 static gboolean
@@ -65,6 +66,10 @@ ask(const Session *session, gint64 timeout_ms, GError **error)
         return lodge_error_set(error, LODGE_ERROR_TIMEOUT,
                                "guest %s: its QEMU does not answer: `lodge kill %s` pulls the plug",
                                name, name);
+    }
+    /* It may end of an agent that was asked and had no time to answer. */
+    if (session_wait_end(session, lodge_deadline_in(ENDING_MS), NULL)) {
+        return TRUE;
     }
     g_propagate_prefixed_error(error, g_steal_pointer(&problem), "guest %s: ", name);
     return FALSE;
