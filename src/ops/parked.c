@@ -10,6 +10,7 @@
 #include "host/check.h"
 #include "host/host.h"
 #include "image/warm.h"
+#include "net/define.h"
 #include "qemu/disks.h"
 
 enum {
@@ -38,6 +39,10 @@ obstacle(const LodgeGuest *guest, const LodgeImage *image)
     }
     if (nic == NULL || guest->usbs->len > 0 || guest->pcis->len > 0 || lodge_guest_has_tpm(guest)) {
         return "it has other devices than one NIC";
+    }
+    /* Seen with QEMU 7.2: a card that was saved on a user-mode network is not taken by a tap. */
+    if (g_strcmp0(nic->network, LODGE_NETWORK_USER) != 0) {
+        return "it is on a network of Lodge's";
     }
     if (g_strcmp0(guest->user, image->user) != 0) {
         return "its user is not the image's";
