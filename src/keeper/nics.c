@@ -10,6 +10,7 @@ lodge_taps_free(LodgeTap *taps, guint count)
 {
     for (guint i = 0; taps != NULL && i < count; i++) {
         lodge_fd_clear(&taps[i].fd);
+        lodge_fd_clear(&taps[i].vhost_fd);
         g_free(taps[i].link);
     }
     g_free(taps);
@@ -50,13 +51,13 @@ open_tap(const LodgeStore *store, LodgeNet *net, const LodgeGuest *guest, const 
 }
 
 LodgeTap *
-lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, GError **error)
+lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, gboolean kvm, GError **error)
 {
     guint count = guest->nics->len;
     LodgeTap *taps = g_new0(LodgeTap, count + 1);
     g_autoptr(LodgeNet) net = NULL;
     for (guint i = 0; i < count; i++) {
-        taps[i].fd = -1;
+        taps[i].fd = taps[i].vhost_fd = -1;
     }
     for (guint i = 0; i < count; i++) {
         const LodgeNic *nic = guest->nics->pdata[i];
@@ -72,6 +73,7 @@ lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, GError **error
             lodge_taps_forget(store, guest->name);
             return NULL;
         }
+        taps[i].vhost_fd = kvm ? lodge_net_vhost() : -1;
     }
     return taps;
 }

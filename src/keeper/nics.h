@@ -7,8 +7,10 @@
 #include "store/store.h"
 
 /* Start the networks that the guest's NICs are on, if they are not running, and open a tap for each
- * such NIC. The result has an element for each NIC, and is freed with lodge_taps_free(). */
-LodgeTap *lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, GError **error);
+ * such NIC; of a guest under @kvm the kernel carries the packets, where it can. The result has an
+ * element for each NIC, and is freed with lodge_taps_free(). */
+LodgeTap *lodge_taps_open(const LodgeStore *store, const LodgeGuest *guest, gboolean kvm,
+                          GError **error);
 void lodge_taps_free(LodgeTap *taps, guint count);
 
 /* The address at which the host reaches a guest whose taps are open: of the first NIC that has one,

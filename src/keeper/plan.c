@@ -164,7 +164,7 @@ lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, in
         }
     }
     plan->tap_count = guest->nics->len;
-    plan->taps = lodge_taps_open(store, guest, error);
+    plan->taps = lodge_taps_open(store, guest, plan->kvm, error);
     if (plan->taps == NULL) {
         return NULL;
     }

@@ -66,6 +66,18 @@ open_tap(const char *link, GError **error)
     return lodge_fd_steal(&fd);
 }
 
+int
+lodge_net_tap_alone(GError **error)
+{
+    return open_tap("lodge-park%d", error);
+}
+
+int
+lodge_net_vhost(void)
+{
+    return open("/dev/vhost-net", O_RDWR | O_CLOEXEC);
+}
+
 /* The bridge's index, which must keep VLANs apart if the port shall be in one. */
 static int
 find_bridge(LodgeNet *net, const LodgeNetwork *network, gboolean by_vlan, GError **error)

@@ -66,6 +66,12 @@ void lodge_net_release(const LodgeStore *store, const char *guest);
  * descriptor, which keeps it alive; -1 on error. No process is started. */
 int lodge_net_attach(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port,
                      GError **error);
+/* A tap on no network, down, that goes with its descriptor: for a machine that is none's yet. Its
+ * name is the kernel's choice, lodge-park0 and so on. -1 on error. */
+int lodge_net_tap_alone(GError **error);
+/* What has the kernel itself carry packets between a tap and a virtio NIC: /dev/vhost-net, open.
+ * -1, without error, where there is none. */
+int lodge_net_vhost(void);
 /* Move an attached tap from the network @from to @to, which is up; the guest holds it all the
  * while. What fails leaves it where it was. */
 gboolean lodge_net_move(LodgeNet *net, const char *from, const LodgeNetwork *to,

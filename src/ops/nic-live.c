@@ -69,8 +69,16 @@ user_netdev(const Replug *replug, const LodgeNic *nic, GError **error)
     return json_pack("{s:s, s:s, s:o}", "type", "user", "id", replug->netdev, "hostfwd", list);
 }
 
+static gboolean
+hand_over(const Hotplug *hotplug, const char *name, int fd, GError **error)
+{
+    g_autoptr(json_t) taken = lodge_qmp_call_fd(
+        hotplug->qmp, "getfd", json_pack("{s:s}", "fdname", name), fd, hotplug->deadline, error);
+    return taken != NULL;
+}
+
 static json_t *
-tap_netdev(const Replug *replug, const LodgeNic *nic, GError **error)
+tap_netdev(const Replug *replug, const LodgeNic *nic, gboolean is_virtio, GError **error)
 {
     const LiveChange *change = replug->change;
     const LodgeStore *store = change->session->store;
@@ -80,13 +88,16 @@ tap_netdev(const Replug *replug, const LodgeNic *nic, GError **error)
     g_autoptr(LodgeNet) net = lodge_net_open(store, error);
     g_autoptr(LodgeNetwork) network = net != NULL ? lodge_net_running(store, nic->network) : NULL;
     lodge_autofd tap = network != NULL ? lodge_net_attach(net, network, &port, error) : -1;
-    g_autoptr(json_t) taken = tap >= 0 ? lodge_qmp_call_fd(hotplug->qmp, "getfd",
-                                                           json_pack("{s:s}", "fdname", link), tap,
-                                                           hotplug->deadline, error)
-                                       : NULL;
-    return taken != NULL
-               ? json_pack("{s:s, s:s, s:s}", "type", "tap", "id", replug->netdev, "fd", link)
-               : NULL;
+    if (tap < 0 || !hand_over(hotplug, link, tap, error)) {
+        return NULL;
+    }
+    json_t *netdev = json_pack("{s:s, s:s, s:s}", "type", "tap", "id", replug->netdev, "fd", link);
+    lodge_autofd vhost = is_virtio && change->session->state->is_kvm ? lodge_net_vhost() : -1;
+    if (vhost >= 0 && hand_over(hotplug, "vhost-net", vhost, NULL)) {
+        json_object_set_new(netdev, "vhost", json_true());
+        json_object_set_new(netdev, "vhostfd", json_string("vhost-net"));
+    }
+    return netdev;
 }
 
 /* Make the network, then the card. */
@@ -94,8 +105,9 @@ static gboolean
 plug(const Replug *replug, const LodgeNic *nic, json_t *device, GError **error)
 {
     const Hotplug *hotplug = replug->hotplug;
+    gboolean is_virtio = g_str_has_prefix(lodge_json_string(device, "driver", ""), "virtio-net");
     json_t *netdev = is_user(nic) ? user_netdev(replug, nic, error)
-                                  : tap_netdev(replug, nic, error);
+                                  : tap_netdev(replug, nic, is_virtio, error);
     g_autoptr(json_t) made = netdev != NULL ? lodge_qmp_call(hotplug->qmp, "netdev_add", netdev,
                                                              hotplug->deadline, error)
                                             : NULL;

@@ -33,6 +33,7 @@ typedef enum {
 typedef struct {
     char *link;
     int fd;
+    int vhost_fd; /* /dev/vhost-net, open; -1: QEMU carries the packets */
 } LodgeTap;
 
 typedef struct {

@@ -6,6 +6,8 @@
 #include "qemu/builder.h"
 #include "qemu/disks.h"
 
+#define VIRTIO_NET "virtio-net-pci"
+
 char *
 lodge_command_take_port(LodgeCommand *command, const LodgeGuest *guest)
 {
@@ -170,15 +172,15 @@ nic_device(const LodgeGuest *guest, const LodgeNic *nic)
     case LODGE_NIC_AUTO:
         switch ((LodgeProfile)guest->profile) {
         case LODGE_PROFILE_STANDARD:
-            return "virtio-net-pci";
+            return VIRTIO_NET;
         case LODGE_PROFILE_LEGACY:
             return "e1000";
         case LODGE_PROFILE_WINDOWS:
             return "e1000e";
         }
-        return "virtio-net-pci";
+        return VIRTIO_NET;
     case LODGE_NIC_VIRTIO:
-        return "virtio-net-pci";
+        return VIRTIO_NET;
     case LODGE_NIC_E1000:
         return "e1000";
     case LODGE_NIC_E1000E:
@@ -188,7 +190,7 @@ nic_device(const LodgeGuest *guest, const LodgeNic *nic)
     case LODGE_NIC_VMXNET3:
         return "vmxnet3";
     }
-    return "virtio-net-pci";
+    return VIRTIO_NET;
 }
 
 static gboolean
@@ -217,7 +219,13 @@ add_netdev(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *m
     const LodgeTap *tap = machine->taps != NULL ? &machine->taps[i] : NULL;
     if (tap != NULL && tap->link != NULL) {
         int fd = lodge_command_pass_open(command, tap->link, tap->fd);
-        lodge_command_option(command, "-netdev", "tap,id=n%u,fd=%d", i, fd);
+        g_autofree char *vhost = NULL;
+        if (tap->vhost_fd >= 0 && g_str_equal(nic_device(guest, nic), VIRTIO_NET)) {
+            int vhost_fd = lodge_command_pass_open(command, "vhost-net", tap->vhost_fd);
+            vhost = g_strdup_printf(",vhost=on,vhostfd=%d", vhost_fd);
+        }
+        lodge_command_option(command, "-netdev", "tap,id=n%u,fd=%d%s", i, fd,
+                             vhost != NULL ? vhost : "");
         return TRUE;
     }
     if (g_strcmp0(nic->network, "user") != 0) {

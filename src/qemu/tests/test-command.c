@@ -49,6 +49,20 @@ render(const LodgeCommand *command)
     return g_string_free(g_steal_pointer(&text), FALSE);
 }
 
+/* As the keeper opens them. */
+static LodgeTap *
+taps_of(const LodgeGuest *guest, gboolean kvm)
+{
+    static char link[] = "lg123";
+    LodgeTap *taps = g_new0(LodgeTap, guest->nics->len + 1);
+    for (guint i = 0; i < guest->nics->len; i++) {
+        const LodgeNic *nic = guest->nics->pdata[i];
+        gboolean is_user = g_str_equal(nic->network, "user");
+        taps[i] = (LodgeTap){is_user ? NULL : link, is_user ? -1 : 100, kvm ? 101 : -1};
+    }
+    return taps;
+}
+
 static void
 test_golden(gconstpointer data)
 {
@@ -65,16 +79,19 @@ test_golden(gconstpointer data)
         g_ptr_array_add(chains, chain_of(guest->disks->pdata[i],
                                          guest->image != NULL ? "/images/i/disk.qcow2" : NULL));
     }
+    gboolean kvm = guest->accel == LODGE_ACCEL_KVM;
+    g_autofree LodgeTap *taps = taps_of(guest, kvm);
     LodgeMachine machine = {
         .program = "/usr/bin/qemu-system-x86_64",
         .guest_folder = "/guests/web1",
         .run_folder = "/run/web1",
-        .kvm = guest->accel == LODGE_ACCEL_KVM,
+        .kvm = kvm,
         .ssh_port = 20001,
         .firmware_code = "/ovmf/code.fd",
         .firmware_vars = "/guests/web1/nvram.qcow2",
         .seed_text = guest->provision == LODGE_PROVISION_LODGE ? "/guests/web1/seed.txt" : NULL,
         .seed_disk = guest->provision == LODGE_PROVISION_NOCLOUD ? "/guests/web1/seed.iso" : NULL,
+        .taps = taps,
         .chains = chains,
     };
     g_autoptr(LodgeCommand) command = lodge_qemu_command(guest, &machine, &error);
