@@ -7,7 +7,7 @@
 #include "image/warm.h"
 #include "ops/park.h"
 
-static char *option_cpus, *option_memory, *option_accel;
+static char *option_cpus, *option_memory, *option_accel, *option_network;
 static gboolean option_again;
 
 const GOptionEntry lodge_options_image_park[] = {
@@ -16,6 +16,8 @@ const GOptionEntry lodge_options_image_park[] = {
     {"memory", 0, 0, G_OPTION_ARG_STRING, &option_memory, "Memory, if not the image's default",
      "SIZE"},
     {"accel", 0, 0, G_OPTION_ARG_STRING, &option_accel, "auto, kvm or tcg", "WORD"},
+    {"network", 0, 0, G_OPTION_ARG_STRING, &option_network,
+     "For guests on `user`, or on any other network (as root, the default)", "NAME"},
     {"again", 0, 0, G_OPTION_ARG_NONE, &option_again,
      "Even if a machine of that shape is parked already, which it replaces", NULL},
     {NULL},
@@ -29,9 +31,9 @@ lodge_parked_json(const LodgeStore *store, const char *image)
     for (guint i = 0; i < all->len; i++) {
         const LodgeWarm *warm = all->pdata[i];
         json_array_append_new(
-            list, json_pack("{s:i, s:I, s:b, s:s, s:s, s:s, s:I}", "cpus", (int)warm->cpus,
-                            "memory_bytes", (json_int_t)warm->memory_bytes, "kvm", warm->kvm,
-                            "qemu", warm->qemu, "made", warm->made, "key", warm->key,
+            list, json_pack("{s:i, s:I, s:b, s:b, s:s, s:s, s:s, s:I}", "cpus", (int)warm->cpus,
+                            "memory_bytes", (json_int_t)warm->memory_bytes, "kvm", warm->kvm, "tap",
+                            warm->tap, "qemu", warm->qemu, "made", warm->made, "key", warm->key,
                             "allocated_bytes", (json_int_t)warm->allocated_bytes));
     }
     return list;
@@ -45,9 +47,9 @@ lodge_parked_print(const LodgeStore *store, const char *image)
         const LodgeWarm *warm = all->pdata[i];
         g_autofree char *memory = lodge_size_human(warm->memory_bytes);
         g_autofree char *size = lodge_size_human(warm->allocated_bytes);
-        printf("  %-18s %u CPU%s, %s%s; takes %s; QEMU %s; %s\n", i == 0 ? "parked" : "",
-               warm->cpus, warm->cpus == 1 ? "" : "s", memory, warm->kvm ? "" : ", emulated", size,
-               warm->qemu, warm->made);
+        printf("  %-18s %u CPU%s, %s%s%s; takes %s; QEMU %s; %s\n", i == 0 ? "parked" : "",
+               warm->cpus, warm->cpus == 1 ? "" : "s", memory, warm->kvm ? "" : ", emulated",
+               warm->tap ? "" : ", network user", size, warm->qemu, warm->made);
     }
 }
 
@@ -59,6 +61,7 @@ lodge_cmd_image_park(LodgeCli *cli, int argc, char **argv, GError **error)
                             .cpus = option_cpus,
                             .memory = option_memory,
                             .accel = option_accel,
+                            .network = option_network,
                             .again = option_again};
     LodgeProgress *progress = lodge_cli_progress_new(cli);
     gboolean fine = lodge_park(cli->store, &what, progress, error);

@@ -363,12 +363,12 @@ static const LodgeCommandRow rows[] = {
      FALSE, lodge_cmd_image_make},
     {"image park", IMAGES, "IMAGE", "keep a booted machine of an image, for guests to begin as",
      "Boots the image once, with its network cable pulled, waits until it answers and is idle, and "
-     "keeps it with its memory beside the image. From then on `create` of such a guest on the "
-     "network `user` takes moments: it begins as a copy, and gets a name, keys, addresses and "
-     "randomness of its own. "
+     "keeps it with its memory beside the image. From then on `create` of such a guest takes "
+     "moments: it begins as a copy, and gets a name, keys, addresses and randomness of its own. "
      "`create` does this by itself, in the background, for what it made cold. `image show` lists "
      "what is parked. Another QEMU, CPU or image never uses it.",
-     "lodge image park debian-12\nlodge image park debian-12 --cpus 4 --memory 4G",
+     "lodge image park debian-12\nlodge image park debian-12 --cpus 4 --memory 4G\n"
+     "lodge image park debian-12 --network user # for guests on user-mode networks",
      lodge_options_image_park, 1, 1, LODGE_WORD_OS, FALSE, lodge_cmd_image_park},
     {"image unpark", IMAGES, "IMAGE", "drop an image's parked machines",
      "Guests that began as one stay as they are.", "lodge image unpark debian-12", NULL, 1, 1,

@@ -60,6 +60,7 @@ read_one(const char *parent, const char *name)
     warm->host_key = g_strdup(lodge_json_string(conf, "host_key", NULL));
     warm->asks_anew = lodge_json_bool(conf, "asks_anew", FALSE);
     warm->kvm = lodge_json_bool(conf, "kvm", FALSE);
+    warm->tap = lodge_json_bool(conf, "tap", FALSE);
     warm->cpus = (guint)lodge_json_int(conf, "cpus", 0);
     warm->memory_bytes = (guint64)lodge_json_int(conf, "memory_bytes", 0);
     warm->allocated_bytes = lodge_tree_allocated(warm->folder);
@@ -193,11 +194,11 @@ static gboolean
 write_conf(const LodgeWarmMaking *making, const LodgeWarm *warm, GError **error)
 {
     g_autofree char *path = g_build_filename(making->folder, CONF, NULL);
-    g_autoptr(json_t)
-        conf = json_pack("{s:s, s:s, s:s, s:b, s:i, s:I, s:o, s:b}", "made", warm->made, "disk",
-                         warm->disk, "qemu", warm->qemu, "kvm", warm->kvm, "cpus", (int)warm->cpus,
-                         "memory_bytes", (json_int_t)warm->memory_bytes, "host_key",
-                         lodge_json_string_or_null(warm->host_key), "asks_anew", warm->asks_anew);
+    g_autoptr(json_t) conf = json_pack(
+        "{s:s, s:s, s:s, s:b, s:b, s:i, s:I, s:o, s:b}", "made", warm->made, "disk", warm->disk,
+        "qemu", warm->qemu, "kvm", warm->kvm, "tap", warm->tap, "cpus", (int)warm->cpus,
+        "memory_bytes", (json_int_t)warm->memory_bytes, "host_key",
+        lodge_json_string_or_null(warm->host_key), "asks_anew", warm->asks_anew);
     g_autofree char *text = json_dumps(conf, JSON_INDENT(2));
     return lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error);
 }
@@ -210,7 +211,8 @@ drop_stale(const LodgeWarmMaking *making, const LodgeWarm *fresh, const char *it
     for (guint i = 0; i < all->len; i++) {
         const LodgeWarm *warm = all->pdata[i];
         if (!g_str_equal(warm->folder, its_folder) && warm->cpus == fresh->cpus &&
-            warm->memory_bytes == fresh->memory_bytes && warm->kvm == fresh->kvm) {
+            warm->memory_bytes == fresh->memory_bytes && warm->kvm == fresh->kvm &&
+            warm->tap == fresh->tap) {
             lodge_warm_drop(making->store, making->image, warm, NULL);
         }
     }

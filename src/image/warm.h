@@ -25,6 +25,7 @@ typedef struct {
     char *disk; /* the image's, on which its own stands */
     char *qemu; /* version */
     gboolean kvm;
+    gboolean tap; /* its NIC is on a tap, as on all of Lodge's networks; else user-mode */
     guint cpus;
     guint64 memory_bytes;
     char *host_key;          /* where in the guest the SSH server has its key; NULL: it has none */

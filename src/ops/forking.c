@@ -34,7 +34,7 @@ enum {
 LodgeWarm *
 forking_find(const LodgeStore *store, const LodgeGuest *guest, const LodgeImage *image)
 {
-    g_auto(ParkedShape) shape = {0};
+    g_auto(ParkedShape) shape = PARKED_SHAPE_NONE;
     return parked_shape(store, guest, image, &shape, NULL)
                ? lodge_warm_find(store, image->name, shape.key)
                : NULL;

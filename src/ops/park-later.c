@@ -35,7 +35,7 @@ lodge_park_later(const LodgeStore *store, const char *name)
                                       ? lodge_store_image(store, guest->image, NULL)
                                       : NULL;
     g_autoptr(LodgeGuestState) state = lodge_store_state(store, name);
-    g_auto(ParkedShape) shape = {0};
+    g_auto(ParkedShape) shape = PARKED_SHAPE_NONE;
     if (image == NULL || !is_wanted(image) || state->inside == NULL || !has_room(store, guest) ||
         !parked_shape(store, guest, image, &shape, NULL)) {
         return;
@@ -55,6 +55,7 @@ lodge_park_later(const LodgeStore *store, const char *name)
                           cpus,
                           memory,
                           shape.guest.accel == LODGE_ACCEL_TCG ? "--accel=tcg" : "--accel=auto",
+                          shape.tap.link != NULL ? "--network=default" : "--network=user",
                           NULL};
     lodge_detached_leave(argv, NULL);
 }

@@ -21,6 +21,8 @@
 #include "base/base.h"
 #include "image/image.h"
 #include "image/warm.h"
+#include "net/define.h"
+#include "net/net.h"
 #include "ops/definition.h"
 #include "ops/host-key.h"
 #include "ops/machine-state.h"
@@ -106,8 +108,16 @@ define(Parking *parking, const LodgePark *what, GError **error)
         return FALSE;
     }
     parking->guest = definition_guest(&definition, parking->image, error);
-    return parking->guest != NULL &&
-           parked_shape(parking->store, parking->guest, parking->image, &parking->shape, error);
+    if (parking->guest == NULL) {
+        return FALSE;
+    }
+    const char *network = what->network != NULL ? what->network
+                          : geteuid() == 0      ? LODGE_NETWORK_DEFAULT
+                                                : LODGE_NETWORK_USER;
+    LodgeNic *nic = parking->guest->nics->pdata[0];
+    g_free(nic->network);
+    nic->network = g_strdup(network);
+    return parked_shape(parking->store, parking->guest, parking->image, &parking->shape, error);
 }
 
 static gboolean
@@ -153,6 +163,12 @@ explain(const Parking *parking, GError **error)
 static gboolean
 start(Parking *parking, GError **error)
 {
+    if (parking->shape.tap.link != NULL) {
+        parking->shape.tap.fd = lodge_net_tap_alone(error);
+        if (parking->shape.tap.fd < 0) {
+            return FALSE;
+        }
+    }
     g_autofree char *log = file_of(parking, "qemu.log");
     g_autofree char *monitor = file_of(parking, "jobs.qmp");
     g_autoptr(LodgeCommand) command = parked_command(&parking->shape, parking->folder,
@@ -309,6 +325,7 @@ finish(Parking *parking, GError **error)
                             .disk = parking->image->disk,
                             .qemu = parking->shape.qemu,
                             .kvm = parking->shape.kvm,
+                            .tap = parking->shape.tap.link != NULL,
                             .cpus = parking->guest->cpus,
                             .memory_bytes = parking->guest->memory_bytes,
                             .host_key = parking->host_key,
@@ -358,7 +375,11 @@ park(Parking *parking, const LodgePark *what, GError **error)
 gboolean
 lodge_park(const LodgeStore *store, const LodgePark *what, LodgeProgress *progress, GError **error)
 {
-    g_auto(Parking) parking = {.store = store, .progress = progress, .memory_fd = -1, .pid_fd = -1};
+    g_auto(Parking) parking = {.store = store,
+                               .progress = progress,
+                               .shape = PARKED_SHAPE_NONE,
+                               .memory_fd = -1,
+                               .pid_fd = -1};
     return (lodge_image_ensure(store, what->image, progress, error) &&
             park(&parking, what, error)) ||
            lodge_error_prefix(error, "Parking image %s", what->image);

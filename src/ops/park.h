@@ -11,7 +11,8 @@ typedef struct {
     const char *cpus; /* as the user wrote them; NULL: the image's */
     const char *memory;
     const char *accel;
-    gboolean again; /* even if one of that shape is there */
+    const char *network; /* `user`, or any other, which are all alike; NULL: the other as root */
+    gboolean again;      /* even if one of that shape is there */
 } LodgePark;
 
 /* Boot the image in hiding, wait until it answers and is idle, and keep it there. One that is

@@ -11,6 +11,7 @@
 #include "host/host.h"
 #include "image/warm.h"
 #include "net/define.h"
+#include "net/net.h"
 #include "qemu/disks.h"
 
 enum {
@@ -39,10 +40,6 @@ obstacle(const LodgeGuest *guest, const LodgeImage *image)
     }
     if (nic == NULL || guest->usbs->len > 0 || guest->pcis->len > 0 || lodge_guest_has_tpm(guest)) {
         return "it has other devices than one NIC";
-    }
-    /* Seen with QEMU 7.2: a card that was saved on a user-mode network is not taken by a tap. */
-    if (g_strcmp0(nic->network, LODGE_NETWORK_USER) != 0) {
-        return "it is on a network of Lodge's";
     }
     if (g_strcmp0(guest->user, image->user) != 0) {
         return "its user is not the image's";
@@ -120,13 +117,17 @@ parked_shape(const LodgeStore *store, const LodgeGuest *guest, const LodgeImage 
              ParkedShape *out_shape, GError **error)
 {
     const char *reason = obstacle(guest, image);
-    *out_shape = (ParkedShape){.guest = *guest};
+    *out_shape = (ParkedShape)PARKED_SHAPE_NONE;
+    out_shape->guest = *guest;
     if (reason != NULL) {
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "%s", reason);
     }
     const LodgeNic *nic = guest->nics->pdata[0];
+    /* QEMU saves the user-mode network itself, and a tap's NIC can do more: neither's state is the
+     * other's. */
+    gboolean is_user = g_strcmp0(nic->network, LODGE_NETWORK_USER) == 0;
     out_shape->nic = (LodgeNic){.name = nic->name,
-                                .network = (char *)"user",
+                                .network = (char *)LODGE_NETWORK_USER,
                                 .mac = (char *)"52:54:00:00:00:00",
                                 .model = nic->model};
     out_shape->nics = g_ptr_array_new();
@@ -136,6 +137,10 @@ parked_shape(const LodgeStore *store, const LodgeGuest *guest, const LodgeImage 
     if (!find_qemu(store, out_shape, error)) {
         return FALSE;
     }
+    if (!is_user) {
+        out_shape->tap.link = (char *)"parked";
+        out_shape->tap.vhost_fd = out_shape->kvm ? lodge_net_vhost() : -1;
+    }
     out_shape->key = key_of(out_shape, image, error);
     return out_shape->key != NULL;
 }
@@ -143,6 +148,8 @@ parked_shape(const LodgeStore *store, const LodgeGuest *guest, const LodgeImage 
 void
 parked_shape_clear(ParkedShape *shape)
 {
+    lodge_fd_clear(&shape->tap.fd);
+    lodge_fd_clear(&shape->tap.vhost_fd);
     g_clear_pointer(&shape->nics, g_ptr_array_unref);
     g_clear_pointer(&shape->program, g_free);
     g_clear_pointer(&shape->qemu, g_free);
@@ -185,6 +192,7 @@ parked_command(const ParkedShape *shape, const char *folder, int memory_fd, Lodg
         .run_folder = folder,
         .kvm = shape->kvm,
         .seed_text = seed,
+        .taps = shape->tap.link != NULL ? &shape->tap : NULL,
         .chains = chains,
         .begin = begin,
         .memory_use = LODGE_MEMORY_WRITTEN,

@@ -29,7 +29,7 @@ grep -qF "$(base64 -w 0 /etc/dropbear/dropbear_ed25519_host_key)" "/dev/${place#
 
 @pytest.fixture(scope="module")
 def parked(shared):
-    shared("image", "park", "tiny", timeout_s=2 * LONG_S)
+    shared("image", "park", "tiny", "--network", "user", timeout_s=2 * LONG_S)
     assert len(shared("image", "show", "tiny", "--json").json["parked"]) == 1
     return shared
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hosts import HOST4, HOST6, OUTSIDE4, Host
-from lodge import BUSY, NOT_FOUND, USAGE, wait_until
+from lodge import BUSY, LONG_S, NOT_FOUND, USAGE, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -79,6 +79,25 @@ def test_a_nic_for_each_network(host):
     assert shown[1]["address"].startswith("10.91.0.") and shown[1]["address6"].startswith("fd")
     used = lodge("network", "delete", "lab", "--yes", status=5)
     assert "network lab is used by web1" in used.message
+
+
+def test_guests_begin_as_copies_on_a_network(host):
+    """As the parked machine, and as a guest that runs: each has the addresses that it was given."""
+    lodge = host.lodge
+    lodge("network", "create", "lan", "subnet=10.90.0.0/24")
+    lodge("image", "park", "tiny", "--network", "lan", timeout_s=2 * LONG_S)
+    made = lodge("create", "web1", "--os", "tiny", "--network", "lan")
+    assert "begins as the parked machine" in made.err
+    lodge("fork", "web1", "web2")
+    for name in ("web1", "web2"):
+        nic, = lodge.show(name)["nics"]
+        assert lodge("ssh", name, "hostname").out.strip() == name
+        inside = lodge("exec", name, "ip", "addr").out
+        assert f"link/ether {nic['mac']}" in inside
+        assert inside.count("inet 10.90.") == 1 and f"inet {nic['address']}/24" in inside
+        wait_until(lambda: f"{nic['address6']}/64" in lodge("exec", name, "ip", "addr").out)
+        host.sh(f"ping -c 1 -W 5 {nic['address']}; ping -6 -c 1 -W 5 {nic['address6']}")
+    assert "lodge-park" not in host.sh("ip link")
 
 
 def test_the_default_network_gives_way_to_what_the_host_has(system):
