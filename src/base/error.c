@@ -12,19 +12,18 @@ G_DEFINE_QUARK(lodge-error, lodge_error)
 typedef struct {
     const char *word;
     int exit_status;
-    int http_status;
 } Meaning;
 
 static const Meaning meanings[] = {
-    [LODGE_ERROR_FAILED] = {"failed", 1, 500},
-    [LODGE_ERROR_USAGE] = {"usage", 2, 400},
-    [LODGE_ERROR_INVALID] = {"invalid", 1, 400},
-    [LODGE_ERROR_NOT_FOUND] = {"not-found", 3, 404},
-    [LODGE_ERROR_EXISTS] = {"exists", 4, 409},
-    [LODGE_ERROR_BUSY] = {"busy", 5, 423},
-    [LODGE_ERROR_UNSUPPORTED] = {"unsupported", 6, 501},
-    [LODGE_ERROR_TIMEOUT] = {"timeout", 1, 504},
-    [LODGE_ERROR_INTERRUPTED] = {"interrupted", 130, 500},
+    [LODGE_ERROR_FAILED] = {"failed", 1},
+    [LODGE_ERROR_USAGE] = {"usage", 2},
+    [LODGE_ERROR_INVALID] = {"invalid", 1},
+    [LODGE_ERROR_NOT_FOUND] = {"not-found", 3},
+    [LODGE_ERROR_EXISTS] = {"exists", 4},
+    [LODGE_ERROR_BUSY] = {"busy", 5},
+    [LODGE_ERROR_UNSUPPORTED] = {"unsupported", 6},
+    [LODGE_ERROR_TIMEOUT] = {"timeout", 1},
+    [LODGE_ERROR_INTERRUPTED] = {"interrupted", 130},
 };
 
 static const Meaning *
@@ -43,12 +42,6 @@ int
 lodge_error_exit_status(const GError *error)
 {
     return meaning_of(error)->exit_status;
-}
-
-int
-lodge_error_http_status(const GError *error)
-{
-    return meaning_of(error)->http_status;
 }
 
 const char *

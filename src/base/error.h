@@ -1,4 +1,4 @@
-/* One error domain for all of Lodge, and what its codes mean to a shell and to HTTP. */
+/* One error domain for all of Lodge, and what its codes mean to a shell. */
 #pragma once
 
 #include <glib.h>
@@ -22,9 +22,6 @@ GQuark lodge_error_quark(void);
 /* The exit status of a command that ends with @error: 1 failed, 2 wrong usage, 3 no such thing,
  * 4 it exists already, 5 busy, 6 this host can't, 130 interrupted. Foreign domains give 1. */
 int lodge_error_exit_status(const GError *error);
-
-/* The HTTP status for the same: 500, 400, 404, 409, 423, 501, 504. */
-int lodge_error_http_status(const GError *error);
 
 /* A short stable word for a code, as `--json` prints it: "not-found", "busy" … */
 const char *lodge_error_word(const GError *error);

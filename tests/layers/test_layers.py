@@ -25,7 +25,6 @@ ARROWS = {
     "ops": ["keeper", "image", "net"],
     "cli": ["ops"],
     "top": ["keeper"],
-    "web": ["base"],
     "helpers": ["base"],
 }
 
