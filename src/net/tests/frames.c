@@ -119,6 +119,24 @@ frame_ip6(const char *to, const char *from, const char *source, const char *targ
 }
 
 void
+frame_finish_udp4(Frame *frame)
+{
+    gsize udp = frame->length - 34;
+    guint32 sum = 0;
+    frame->bytes[16] = (guint8)((udp + 20) >> 8);
+    frame->bytes[17] = (guint8)(udp + 20);
+    frame->bytes[38] = (guint8)(udp >> 8);
+    frame->bytes[39] = (guint8)udp;
+    frame->bytes[24] = frame->bytes[25] = 0;
+    for (gsize i = 14; i < 34; i += 2) {
+        sum += (guint32)(frame->bytes[i] << 8 | frame->bytes[i + 1]);
+    }
+    sum = (sum >> 16) + (sum & 0xffff);
+    frame->bytes[24] = (guint8)(~sum >> 8);
+    frame->bytes[25] = (guint8)~sum;
+}
+
+void
 frame_finish6(Frame *frame)
 {
     gsize length = frame->length - 14 - 40;

@@ -20,6 +20,8 @@ Frame frame_ip6(const char *to, const char *from, const char *source, const char
 void frame_append(Frame *frame, const void *bytes, gsize length);
 void frame_append_hex(Frame *frame, const char *hex);
 void frame_append_address6(Frame *frame, const char *address);
+/* Set the lengths and the checksum of IPv4 and UDP headers to what stands behind them. */
+void frame_finish_udp4(Frame *frame);
 /* Set the IPv6 header's length to what stands behind it. */
 void frame_finish6(Frame *frame);
 

@@ -48,6 +48,23 @@ test_host_close(TestHost *host)
     netns_remove_store(host->folder);
 }
 
+void
+test_host_set_up(TestHost *host, gconstpointer data)
+{
+    (void)data;
+    test_host_open(host);
+    test_host_add_uplink(host);
+    g_free(netns_run(NULL, "ip route add default via 192.0.2.1"));
+    host->before = netns_dump();
+}
+
+void
+test_host_tear_down(TestHost *host, gconstpointer data)
+{
+    (void)data;
+    test_host_close(host);
+}
+
 LodgeNetwork *
 test_host_define(TestHost *host, const char *name, const char *text)
 {

@@ -21,6 +21,13 @@ void test_host_add_uplink(TestHost *host);
 /* Assert that all is as it was @before, then remove eth0 and everything. */
 void test_host_close(TestHost *host);
 
+/* Fixture functions of a host with that uplink, by which its default route goes. */
+void test_host_set_up(TestHost *host, gconstpointer data);
+void test_host_tear_down(TestHost *host, gconstpointer data);
+
+/* A network of both families, which the host translates. */
+#define TEST_HOST_NAT "[network]\nsubnet=10.77.0.0/24\nprefix=fd77:0:0:1::/64\n"
+
 /* Write a network's definition. Free with lodge_network_free. */
 LodgeNetwork *test_host_define(TestHost *host, const char *name, const char *text);
 

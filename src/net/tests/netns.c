@@ -34,15 +34,17 @@ become_mapped_root(uid_t uid, gid_t gid)
            write_text("/proc/self/gid_map", gids);
 }
 
-gboolean
-netns_begin(void)
+void
+netns_begin(int *argc, char ***argv)
 {
     uid_t uid = geteuid();
     gid_t gid = getegid();
+    g_test_init(argc, argv, NULL);
     is_root = uid == 0;
     int flags = CLONE_NEWNET | (is_root ? 0 : CLONE_NEWUSER);
     if (unshare(flags) < 0 || (!is_root && !become_mapped_root(uid, gid))) {
-        return FALSE;
+        g_printerr("network namespaces can't be made here\n");
+        exit(77);
     }
     /* Should this ever not have worked, the machine's network would be at stake. */
     g_autofree char *own = g_file_read_link("/proc/self/ns/net", NULL);
@@ -51,7 +53,6 @@ netns_begin(void)
     g_assert_cmpstr(own, !=, parent);
     g_free(netns_run(NULL, "ip link set lo up; cd /proc/sys/net/ipv6/conf; echo 0 >all/accept_dad;"
                            " echo 0 >default/accept_dad"));
-    return TRUE;
 }
 
 gboolean

@@ -4,9 +4,10 @@
 #include <glib.h>
 #include <sys/types.h>
 
-/* Move the test program into a network namespace of its own, as the "host"; as an ordinary user
- * into a user namespace too. FALSE: this machine forbids it, and the tests are skipped. */
-gboolean netns_begin(void);
+/* g_test_init(), and the test program moves into a network namespace of its own, as the "host"; as
+ * an ordinary user into a user namespace too. Where this machine forbids it, it says so and exits
+ * with 77: skipped. */
+void netns_begin(int *argc, char ***argv);
 
 /* Are these tests run by the real root (who has other users to drop to)? */
 gboolean netns_is_root(void);

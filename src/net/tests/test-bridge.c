@@ -496,11 +496,7 @@ test_dhcp_client(TestHost *host, gconstpointer data)
 int
 main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!netns_begin()) {
-        g_printerr("network namespaces can't be made here\n");
-        return 77;
-    }
+    netns_begin(&argc, &argv);
 #define ADD(name, function)                                                                        \
     g_test_add("/net/bridge/" name, TestHost, NULL, set_up, function, tear_down)
     ADD("convert", test_convert);

@@ -4,25 +4,6 @@
 #include "net/tests/host.h"
 #include "net/tests/steps.h"
 
-static void
-set_up(TestHost *host, gconstpointer data)
-{
-    (void)data;
-    test_host_open(host);
-    test_host_add_uplink(host);
-    g_free(netns_run(NULL, "ip route add default via 192.0.2.1"));
-    host->before = netns_dump();
-}
-
-static void
-tear_down(TestHost *host, gconstpointer data)
-{
-    (void)data;
-    test_host_close(host);
-}
-
-static const char nat[] = "[network]\nsubnet=10.77.0.0/24\nprefix=fd77:0:0:1::/64\n";
-
 typedef struct {
     TestHost *host;
     LodgeNetwork *network;
@@ -50,7 +31,7 @@ static void
 test_start_killed(TestHost *host, gconstpointer data)
 {
     (void)data;
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", nat);
+    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", TEST_HOST_NAT);
     Work work = {host, network};
     guint step = 0;
     for (gboolean more = TRUE; more; step++) {
@@ -70,7 +51,7 @@ static void
 test_stop_killed(TestHost *host, gconstpointer data)
 {
     (void)data;
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", nat);
+    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", TEST_HOST_NAT);
     Work work = {host, network};
     guint step = 0;
     for (gboolean more = TRUE; more; step++) {
@@ -89,13 +70,9 @@ test_stop_killed(TestHost *host, gconstpointer data)
 int
 main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!netns_begin()) {
-        g_printerr("network namespaces can't be made here\n");
-        return 77;
-    }
+    netns_begin(&argc, &argv);
 #define ADD(name, function)                                                                        \
-    g_test_add("/net/killed/" name, TestHost, NULL, set_up, function, tear_down)
+    g_test_add("/net/killed/" name, TestHost, NULL, test_host_set_up, function, test_host_tear_down)
     ADD("start-killed", test_start_killed);
     ADD("stop-killed", test_stop_killed);
     return g_test_run();

@@ -424,11 +424,7 @@ test_isolated_alone(TestHost *host, gconstpointer data)
 int
 main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!netns_begin()) {
-        g_printerr("network namespaces can't be made here\n");
-        return 77;
-    }
+    netns_begin(&argc, &argv);
     if (!netns_is_root()) {
         g_printerr("only root starts networks\n");
         return 77;

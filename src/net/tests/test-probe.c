@@ -6,25 +6,6 @@
 #include "net/probe.h"
 #include "net/tests/host.h"
 
-static void
-set_up(TestHost *host, gconstpointer data)
-{
-    (void)data;
-    test_host_open(host);
-    test_host_add_uplink(host);
-    g_free(netns_run(NULL, "ip route add default via 192.0.2.1"));
-    host->before = netns_dump();
-}
-
-static void
-tear_down(TestHost *host, gconstpointer data)
-{
-    (void)data;
-    test_host_close(host);
-}
-
-static const char nat[] = "[network]\nsubnet=10.77.0.0/24\nprefix=fd77:0:0:1::/64\n";
-
 /* Somebody outside who knows all names, for networks with dns=192.0.2.1. */
 static void
 begin_resolver(TestHost *host)
@@ -79,8 +60,8 @@ test_probe(TestHost *host, gconstpointer data)
         return;
     }
     begin_resolver(host);
-    g_autofree char *text = g_strconcat(nat, "dns=192.0.2.1\n", NULL);
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", text);
+    g_autoptr(LodgeNetwork)
+        network = test_host_define(host, "lan", TEST_HOST_NAT "dns=192.0.2.1\n");
     test_host_start(host, network);
     static const char left[] = "ip -o link | cut -d: -f2; ip -br addr show lb-lan | grep -o 'fd.*';"
                                " nft list ruleset; ls $LODGE_DIR/run/networks/lan/hosts";
@@ -170,9 +151,9 @@ test_beside_others(TestHost *host, gconstpointer data)
                            " || exit 1; done; iptables -A INPUT -i eth0 -j ACCEPT;"
                            " ip6tables -A INPUT -i eth0 -j ACCEPT"));
     g_autofree char *before = netns_run(NULL, rules);
-    g_autofree char *text = g_strconcat(nat, "dns=192.0.2.1\n", NULL);
     begin_resolver(host);
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", text);
+    g_autoptr(LodgeNetwork)
+        network = test_host_define(host, "lan", TEST_HOST_NAT "dns=192.0.2.1\n");
     test_host_start(host, network);
     test_host_start(host, network);
     g_autofree char *count = netns_run(NULL, "iptables -S | grep -c 'lodge:lb-lan'");
@@ -188,13 +169,9 @@ test_beside_others(TestHost *host, gconstpointer data)
 int
 main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!netns_begin()) {
-        g_printerr("network namespaces can't be made here\n");
-        return 77;
-    }
+    netns_begin(&argc, &argv);
 #define ADD(name, function)                                                                        \
-    g_test_add("/net/probe/" name, TestHost, NULL, set_up, function, tear_down)
+    g_test_add("/net/probe/" name, TestHost, NULL, test_host_set_up, function, test_host_tear_down)
     ADD("probe", test_probe);
     ADD("nat64", test_nat64);
     ADD("beside-others", test_beside_others);

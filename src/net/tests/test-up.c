@@ -7,29 +7,10 @@
 #include "net/tests/host.h"
 
 static void
-set_up(TestHost *host, gconstpointer data)
-{
-    (void)data;
-    test_host_open(host);
-    test_host_add_uplink(host);
-    g_free(netns_run(NULL, "ip route add default via 192.0.2.1"));
-    host->before = netns_dump();
-}
-
-static void
-tear_down(TestHost *host, gconstpointer data)
-{
-    (void)data;
-    test_host_close(host);
-}
-
-static const char nat[] = "[network]\nsubnet=10.77.0.0/24\nprefix=fd77:0:0:1::/64\n";
-
-static void
 test_up_down(TestHost *host, gconstpointer data)
 {
     (void)data;
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", nat);
+    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", TEST_HOST_NAT);
     gint64 began = g_get_monotonic_time();
     test_host_start(host, network);
     g_test_message("start: %.1f ms", (double)(g_get_monotonic_time() - began) / 1000);
@@ -54,7 +35,7 @@ test_repair(TestHost *host, gconstpointer data)
         "kill -9 $(cat $LODGE_DIR/run/networks/lan/keeper.lock)",
         "rm $LODGE_DIR/run/networks/lan/up",
     };
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", nat);
+    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", TEST_HOST_NAT);
     test_host_start(host, network);
     g_autofree char *whole = netns_run(NULL, "ip -br addr show lb-lan; nft list ruleset");
     for (gsize i = 0; i < G_N_ELEMENTS(damages); i++) {
@@ -70,7 +51,7 @@ static void
 test_two(TestHost *host, gconstpointer data)
 {
     (void)data;
-    g_autoptr(LodgeNetwork) one = test_host_define(host, "one", nat);
+    g_autoptr(LodgeNetwork) one = test_host_define(host, "one", TEST_HOST_NAT);
     g_autoptr(LodgeNetwork)
         two = test_host_define(host, "two", "[network]\nmode=isolated\nsubnet=10.78.0.0/24\n");
     test_host_start(host, one);
@@ -97,7 +78,7 @@ test_overlap(TestHost *host, gconstpointer data)
     g_assert_cmpstr(error->message, ==,
                     "network lan: 192.0.2.128/25 of network lan overlaps 192.0.2.0/24 of eth0");
     g_clear_error(&error);
-    g_autoptr(LodgeNetwork) one = test_host_define(host, "one", nat);
+    g_autoptr(LodgeNetwork) one = test_host_define(host, "one", TEST_HOST_NAT);
     g_autoptr(LodgeNetwork) two = test_host_define(host, "two", "[network]\nsubnet=10.77.0.0/16\n");
     g_assert_false(lodge_net_up(host->net, two, &error));
     g_assert_cmpstr(
@@ -115,7 +96,7 @@ static void
 test_foreign_link(TestHost *host, gconstpointer data)
 {
     (void)data;
-    g_autoptr(LodgeNetwork) lan = test_host_define(host, "lan", nat);
+    g_autoptr(LodgeNetwork) lan = test_host_define(host, "lan", TEST_HOST_NAT);
     g_free(netns_run(NULL, "ip link add lb-lan type bridge"));
     g_autoptr(GError) error = NULL;
     g_assert_false(lodge_net_up(host->net, lan, &error));
@@ -144,7 +125,7 @@ test_accept_ra(TestHost *host, gconstpointer data)
     g_free(netns_run(NULL,
                      "for i in $(seq 100); do ip -6 route | grep -q 'default.*proto ra' && exit "
                      "0; sleep 0.1; done; exit 1"));
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", nat);
+    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", TEST_HOST_NAT);
     test_host_start(host, network);
     g_free(netns_run(NULL, "test $(cat /proc/sys/net/ipv6/conf/all/forwarding) = 1"));
     g_free(netns_run(NULL, "ip -6 route | grep 'default.*proto ra'"));
@@ -161,7 +142,7 @@ static void
 test_keeper(TestHost *host, gconstpointer data)
 {
     (void)data;
-    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", nat);
+    g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", TEST_HOST_NAT);
     test_host_start(host, network);
     g_autofree char *lock = lodge_store_network_run_path(host->store, "lan", "dnsmasq.process");
     g_autofree char *first = netns_run(NULL, "cat %s", lock);
@@ -186,12 +167,9 @@ test_keeper(TestHost *host, gconstpointer data)
 int
 main(int argc, char **argv)
 {
-    g_test_init(&argc, &argv, NULL);
-    if (!netns_begin()) {
-        g_printerr("network namespaces can't be made here\n");
-        return 77;
-    }
-#define ADD(name, function) g_test_add("/net/up/" name, TestHost, NULL, set_up, function, tear_down)
+    netns_begin(&argc, &argv);
+#define ADD(name, function)                                                                        \
+    g_test_add("/net/up/" name, TestHost, NULL, test_host_set_up, function, test_host_tear_down)
     ADD("up-down", test_up_down);
     ADD("repair", test_repair);
     ADD("two", test_two);
