@@ -11,9 +11,11 @@
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "base/lock.h"
 #include "base/units.h"
 
 /* @size is what the file is said to hold: no need then to ask for more. Files below /proc say 0,
@@ -100,15 +102,54 @@ sync_folder_of(const char *path)
     }
 }
 
+/* A neighbour that a killed writer left is the next one's, so there is never more than one of a
+ * file. It is its own lock: while another writes the same file, -1 with BUSY. In a folder of
+ * somebody else's it could be one more name of a file of ours. */
+static int
+take_neighbour(const char *path, GError **error)
+{
+    struct stat info;
+    lodge_autofd fd = lodge_lock_take(path, error);
+    if (fd < 0) {
+        return -1;
+    }
+    if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode) || info.st_nlink != 1 ||
+        info.st_uid != geteuid() || ftruncate(fd, 0) < 0) {
+        lodge_error_set(error, LODGE_ERROR_INVALID, "%s is in the way", path);
+        return -1;
+    }
+    return lodge_fd_steal(&fd);
+}
+
+static int
+open_neighbour(const char *path, char **out_neighbour, GError **error)
+{
+    g_autofree char *folder = g_path_get_dirname(path);
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *neighbour = g_strdup_printf("%s/.%s.new", folder, name);
+    int fd = take_neighbour(neighbour, NULL);
+    if (fd < 0) {
+        g_free(neighbour);
+        neighbour = g_strdup_printf("%s/.%s.XXXXXX", folder, name);
+        fd = g_mkstemp_full(neighbour, O_RDWR | O_CLOEXEC, 0600);
+    }
+    if (fd < 0) {
+        lodge_error_errno(error, errno, "Writing %s", path);
+        return -1;
+    }
+    *out_neighbour = g_steal_pointer(&neighbour);
+    return fd;
+}
+
 gboolean
 lodge_file_write(const char *path, const char *data, gsize length, mode_t mode,
                  LodgeWriteFlags flags, GError **error)
 {
     gboolean sync = !(flags & LODGE_WRITE_NO_SYNC);
-    g_autofree char *neighbour = g_strdup_printf("%s.XXXXXX", path);
-    lodge_autofd fd = g_mkstemp_full(neighbour, O_RDWR | O_CLOEXEC, 0600);
+    g_autofree char *neighbour = NULL;
+    lodge_autofd fd = open_neighbour(path, &neighbour, error);
     if (fd < 0) {
-        return lodge_error_errno(error, errno, "Writing %s", path);
+        return FALSE;
     }
     if (!write_whole(fd, data, length) || fchmod(fd, mode) < 0 || (sync && fsync(fd) < 0) ||
         rename(neighbour, path) < 0) {
@@ -169,20 +210,22 @@ remove_content(int parent_fd, const char *name, dev_t device)
         errno = EXDEV;
         return FALSE;
     }
-    DIR *folder = fdopendir(dup(fd));
+    DIR *folder = fdopendir(fd);
     if (folder == NULL) {
         return FALSE;
     }
+    int folder_fd = lodge_fd_steal(&fd);
     gboolean fine = TRUE;
     for (struct dirent *entry; fine && (entry = readdir(folder)) != NULL;) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) {
             continue;
         }
-        if (unlinkat(fd, entry->d_name, 0) == 0 || errno == ENOENT) {
+        if (unlinkat(folder_fd, entry->d_name, 0) == 0 || errno == ENOENT) {
             continue;
         }
-        fine = (errno == EISDIR || errno == EPERM) && remove_content(fd, entry->d_name, device) &&
-               unlinkat(fd, entry->d_name, AT_REMOVEDIR) == 0;
+        fine = (errno == EISDIR || errno == EPERM) &&
+               remove_content(folder_fd, entry->d_name, device) &&
+               unlinkat(folder_fd, entry->d_name, AT_REMOVEDIR) == 0;
     }
     int saved_errno = errno;
     closedir(folder);

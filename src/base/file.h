@@ -16,7 +16,9 @@ typedef enum {
 char *lodge_file_read(const char *path, gsize limit_bytes, gsize *out_length, GError **error);
 
 /* Replace @path by @length bytes of @data, by writing a neighbour and renaming it: at every moment
- * the old or the new content is there. @mode is exact, whatever the umask. */
+ * the old or the new content is there. @mode is exact, whatever the umask. A writer that is killed
+ * may leave the neighbour, “.NAME.new”, which the next one takes. NOT_FOUND if there is no folder.
+ */
 gboolean lodge_file_write(const char *path, const char *data, gsize length, mode_t mode,
                           LodgeWriteFlags flags, GError **error);
 

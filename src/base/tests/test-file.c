@@ -84,6 +84,45 @@ test_failed_write_leaves_old(void)
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_NOT_FOUND);
 }
 
+/* What a killed writer left is the next one's; what only looks like it, or belongs to a writer who
+ * lives, is left alone. */
+static void
+test_neighbour(void)
+{
+    g_autofree char *path = in_folder("n/file");
+    g_autofree char *neighbour = in_folder("n/.file.new");
+    g_autofree char *place = in_folder("n");
+    g_autofree char *other = in_folder("other");
+    g_assert_true(lodge_dir_make(place, 0700, NULL));
+    g_assert_true(g_file_set_contents(neighbour, "longer than what is written", -1, NULL));
+    g_assert_true(lodge_file_write(path, "new", 3, 0600, LODGE_WRITE_NO_SYNC, NULL));
+    g_assert_false(g_file_test(neighbour, G_FILE_TEST_EXISTS));
+    g_autofree char *text = lodge_file_read(path, 100, NULL, NULL);
+    g_assert_cmpstr(text, ==, "new");
+
+    lodge_autofd writer = lodge_lock_take(neighbour, NULL);
+    g_assert_cmpint(writer, >=, 0);
+    g_assert_true(lodge_file_write(path, "two", 3, 0600, LODGE_WRITE_NO_SYNC, NULL));
+    g_assert_true(g_file_test(neighbour, G_FILE_TEST_EXISTS));
+    lodge_fd_clear(&writer);
+    g_assert_cmpint(unlink(neighbour), ==, 0);
+
+    g_assert_true(g_file_set_contents(other, "kept", -1, NULL));
+    g_assert_cmpint(link(other, neighbour), ==, 0);
+    g_assert_true(lodge_file_write(path, "three", 5, 0600, LODGE_WRITE_NO_SYNC, NULL));
+    g_assert_cmpint(unlink(neighbour), ==, 0);
+    g_assert_cmpint(symlink(other, neighbour), ==, 0);
+    g_assert_true(lodge_file_write(path, "four", 4, 0600, LODGE_WRITE_NO_SYNC, NULL));
+    g_assert_cmpint(unlink(neighbour), ==, 0);
+    g_autofree char *kept = lodge_file_read(other, 100, NULL, NULL);
+    g_autofree char *last = lodge_file_read(path, 100, NULL, NULL);
+    g_assert_cmpstr(kept, ==, "kept");
+    g_assert_cmpstr(last, ==, "four");
+    g_assert_cmpint(rmdir(place), ==, -1);
+    g_assert_cmpint(unlink(path), ==, 0);
+    g_assert_cmpint(rmdir(place), ==, 0);
+}
+
 static void
 test_tree_remove_keeps_what_links_point_to(void)
 {
@@ -130,6 +169,7 @@ main(int argc, char **argv)
     g_test_add_func("/base/file/dir-make", test_dir_make);
     g_test_add_func("/base/file/read-refuses", test_read_refuses);
     g_test_add_func("/base/file/failed-write", test_failed_write_leaves_old);
+    g_test_add_func("/base/file/neighbour", test_neighbour);
     g_test_add_func("/base/file/tree-remove", test_tree_remove_keeps_what_links_point_to);
     g_test_add_func("/base/file/long-socket-path", test_long_socket_path);
     int status = g_test_run();
