@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/confine.h"
 #include "base/error.h"
 #include "base/fd.h"
 #include "base/text.h"
@@ -78,13 +79,16 @@ stream_read(Stream *stream, gpointer data)
 }
 
 static void
-in_child(gpointer unused)
+in_child(gpointer data)
 {
-    (void)unused;
+    const int *confinement_fd = data;
     setpgid(0, 0);
     signal(SIGPIPE, SIG_DFL);
     /* Killed with SIGKILL, a command must not leave a half-done build or conversion at work. */
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (*confinement_fd >= 0 && !lodge_confine_enter(*confinement_fd)) {
+        _exit(126);
+    }
 }
 
 static char **
@@ -183,6 +187,54 @@ judge(const char *program, int status, const char *errors, GError **error)
                            WEXITSTATUS(status));
 }
 
+typedef struct {
+    GPid pid;
+    int pid_fd;
+    int input_fd;
+    int output_fd;
+    int errors_fd;
+} Child;
+
+static void
+child_clear(Child *child)
+{
+    lodge_fd_clear(&child->pid_fd);
+    lodge_fd_clear(&child->input_fd);
+    lodge_fd_clear(&child->output_fd);
+    lodge_fd_clear(&child->errors_fd);
+}
+
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Child, child_clear)
+
+static gboolean
+start(const LodgeProcess *process, const char *path, Child *child, GError **error)
+{
+    g_auto(GStrv) argv = g_strdupv((char **)process->argv);
+    g_free(argv[0]);
+    argv[0] = g_strdup(path);
+    g_auto(GStrv) environment = environment_with(process->environment);
+    lodge_autofd confinement_fd = process->only != NULL ? lodge_confine_prepare(path, process->only)
+                                                        : -1;
+    if (!g_spawn_async_with_pipes(process->folder, argv, environment,
+                                  G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES, in_child,
+                                  &confinement_fd, &child->pid,
+                                  process->input != NULL ? &child->input_fd : NULL,
+                                  &child->output_fd, &child->errors_fd, error)) {
+        return FALSE;
+    }
+    child->pid_fd = (int)syscall(SYS_pidfd_open, child->pid, 0);
+    if (child->pid_fd < 0) {
+        int saved_errno = errno;
+        kill(child->pid, SIGKILL);
+        waitpid(child->pid, NULL, 0);
+        return lodge_error_errno(error, saved_errno, "Watching %s", path);
+    }
+    if (child->input_fd >= 0) {
+        fcntl(child->input_fd, F_SETFL, O_NONBLOCK);
+    }
+    return TRUE;
+}
+
 gboolean
 lodge_process_run(const LodgeProcess *process, char **out_output, GError **error)
 {
@@ -193,42 +245,28 @@ lodge_process_run(const LodgeProcess *process, char **out_output, GError **error
                                process->argv[0]);
     }
     g_autofree char *program = g_path_get_basename(path);
-    g_auto(GStrv) argv = g_strdupv((char **)process->argv);
-    g_free(argv[0]);
-    argv[0] = g_strdup(path);
-    g_auto(GStrv) environment = environment_with(process->environment);
     gint64 deadline = process->timeout_ms > 0 ? lodge_deadline_in(process->timeout_ms)
                                               : LODGE_NO_DEADLINE;
-    GPid pid = 0;
-    lodge_autofd input_fd = -1;
-    lodge_autofd output_fd = -1;
-    lodge_autofd errors_fd = -1;
-    if (!g_spawn_async_with_pipes(process->folder, argv, environment,
-                                  G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_CLOEXEC_PIPES, in_child, NULL,
-                                  &pid, process->input != NULL ? &input_fd : NULL, &output_fd,
-                                  &errors_fd, error)) {
+    g_auto(Child) child = {.pid_fd = -1, .input_fd = -1, .output_fd = -1, .errors_fd = -1};
+    if (!start(process, path, &child, error)) {
         return FALSE;
-    }
-    lodge_autofd pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
-    if (input_fd >= 0) {
-        fcntl(input_fd, F_SETFL, O_NONBLOCK);
     }
     g_autoptr(GString) output = g_string_new(NULL);
     g_autoptr(GString) errors = g_string_new(NULL);
-    Stream output_stream = {lodge_fd_steal(&output_fd), output, KEEP_LIMIT_BYTES, 0,
+    Stream output_stream = {lodge_fd_steal(&child.output_fd), output, KEEP_LIMIT_BYTES, 0,
                             process->on_line};
-    Stream errors_stream = {lodge_fd_steal(&errors_fd), errors, KEEP_ERRORS_BYTES, 0,
+    Stream errors_stream = {lodge_fd_steal(&child.errors_fd), errors, KEEP_ERRORS_BYTES, 0,
                             process->on_error_line};
-    gboolean fine = converse(process, pid_fd, &input_fd, &output_stream, &errors_stream, deadline,
-                             error);
+    gboolean fine = converse(process, child.pid_fd, &child.input_fd, &output_stream, &errors_stream,
+                             deadline, error);
     if (!fine) {
-        end_group(pid, pid_fd);
+        end_group(child.pid, child.pid_fd);
         lodge_error_prefix(error, "%s", program);
     }
     lodge_fd_clear(&output_stream.fd);
     lodge_fd_clear(&errors_stream.fd);
     int status = 0;
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+    while (waitpid(child.pid, &status, 0) < 0 && errno == EINTR) {
     }
     if (!fine || !judge(program, status, errors->str, error)) {
         return FALSE;

@@ -3,6 +3,7 @@
 #include "qemu/img.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -151,19 +152,28 @@ lodge_img_create(const char *path, const char *format, guint64 size_bytes,
     return create(argv, target, error) || explain(error, "making the disk", path);
 }
 
-gboolean
-lodge_img_measure(const char *path, const char *format, guint64 *out_bytes, GError **error)
+static gboolean
+measure(const char *path, const char *format, gboolean trusted, guint64 *out_bytes, GError **error)
 {
     g_autofree char *source = absolute(path);
     g_autofree char *text = NULL;
+    const char *const only[] = {source, NULL};
     const char *const argv[] = {"qemu-img", "measure", "--output=json", "-U",   "-f",
                                 format,     "-O",      "qcow2",         source, NULL};
-    if (!lodge_process_run_argv(argv, QUICK_TIMEOUT_MS, &text, error)) {
+    const LodgeProcess process = {
+        .argv = argv, .only = trusted ? NULL : only, .timeout_ms = QUICK_TIMEOUT_MS};
+    if (!lodge_process_run(&process, &text, error)) {
         return explain(error, "measuring", path);
     }
     g_autoptr(json_t) root = lodge_json_parse(text, strlen(text), "qemu-img measure", error);
     *out_bytes = (guint64)lodge_json_int(root, "required", 0);
     return root != NULL;
+}
+
+gboolean
+lodge_img_measure(const char *path, const char *format, guint64 *out_bytes, GError **error)
+{
+    return measure(path, format, TRUE, out_bytes, error);
 }
 
 /* What can't be measured is left to the conversion to complain of. Compression makes disks smaller,
@@ -173,7 +183,8 @@ check_space(const LodgeImgConversion *conversion, const char *target, GError **e
 {
     guint64 bytes = 0;
     g_autofree char *folder = g_path_get_dirname(target);
-    if (!lodge_img_measure(conversion->source, conversion->source_format, &bytes, NULL)) {
+    if (!measure(conversion->source, conversion->source_format, conversion->trusted, &bytes,
+                 NULL)) {
         return TRUE;
     }
     gboolean is_smaller = conversion->compressed || conversion->target_options != NULL;
@@ -217,18 +228,23 @@ on_convert_line(const char *line, gpointer data)
     }
 }
 
-gboolean
-lodge_img_convert(const LodgeImgConversion *conversion, LodgeProgress *progress, GError **error)
+/* Empty, so that it can be named to the kernel, and is no other file that somebody put there. */
+static gboolean
+reserve(const char *path, GError **error)
 {
-    g_autofree char *source = absolute(conversion->source);
-    g_autofree char *target = absolute(conversion->target);
+    lodge_autofd fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    return fd >= 0 || (errno == EEXIST ? refuse_existing(path, error)
+                                       : lodge_error_errno(error, errno, "%s", path));
+}
+
+/* Whoever can write an untrusted source could have it name another file after it was looked at, or
+ * put another file in its place: so no other is opened. */
+static gboolean
+convert(const LodgeImgConversion *conversion, const char *source, const char *target,
+        LodgeProgress *progress, GError **error)
+{
     const char *format = conversion->target_format != NULL ? conversion->target_format : "qcow2";
-    if (!refuse_existing(target, error) ||
-        (!conversion->trusted &&
-         !lodge_img_check_foreign(source, conversion->source_format, error)) ||
-        !check_space(conversion, target, error)) {
-        return explain(error, "converting", conversion->source);
-    }
+    const char *const only[] = {source, target, NULL};
     const char *argv[] = {"qemu-img", "convert", "-p", "-f", conversion->source_format,
                           "-O",       format,    NULL, NULL, NULL,
                           NULL,       NULL,      NULL};
@@ -242,8 +258,25 @@ lodge_img_convert(const LodgeImgConversion *conversion, LodgeProgress *progress,
     }
     argv[count++] = source;
     argv[count] = target;
-    LodgeProcess process = {.argv = argv, .on_line = on_convert_line, .data = progress};
-    if (!lodge_process_run(&process, NULL, error)) {
+    const LodgeProcess process = {.argv = argv,
+                                  .only = conversion->trusted ? NULL : only,
+                                  .on_line = on_convert_line,
+                                  .data = progress};
+    return lodge_process_run(&process, NULL, error);
+}
+
+gboolean
+lodge_img_convert(const LodgeImgConversion *conversion, LodgeProgress *progress, GError **error)
+{
+    g_autofree char *source = absolute(conversion->source);
+    g_autofree char *target = absolute(conversion->target);
+    if (!refuse_existing(target, error) ||
+        (!conversion->trusted &&
+         !lodge_img_check_foreign(source, conversion->source_format, error)) ||
+        !check_space(conversion, target, error) || !reserve(target, error)) {
+        return explain(error, "converting", conversion->source);
+    }
+    if (!convert(conversion, source, target, progress, error)) {
         remove(target);
         return explain(error, "converting", conversion->source);
     }
@@ -283,11 +316,11 @@ lodge_img_info(const char *path, const char *format, GError **error)
     if (format == NULL && (format = lodge_img_probe(target, error)) == NULL) {
         return NULL;
     }
+    const char *const only[] = {target, NULL};
     const char *const argv[] = {"qemu-img", "info", "-U",   "--output=json",
                                 "-f",       format, target, NULL};
-    LodgeImgInfo *info = lodge_process_run_argv(argv, QUICK_TIMEOUT_MS, &text, error)
-                             ? parse_info(text, error)
-                             : NULL;
+    const LodgeProcess process = {.argv = argv, .only = only, .timeout_ms = QUICK_TIMEOUT_MS};
+    LodgeImgInfo *info = lodge_process_run(&process, &text, error) ? parse_info(text, error) : NULL;
     if (info == NULL) {
         explain(error, "looking at", path);
     }

@@ -55,8 +55,9 @@ gboolean lodge_img_create_compressed(const char *path, const char *backing, guin
                                      GError **error);
 
 /* Copy a disk, backing files and all, into one new file, if there is space for it. Parts of
- * @progress (may be NULL) go from 0 to 1. What is refused with trusted FALSE: see
- * lodge_img_check_foreign(). */
+ * @progress (may be NULL) go from 0 to 1. With trusted FALSE the source is held against
+ * lodge_img_check_foreign(), and then, as its owner could still change it, qemu-img can open no
+ * other file (on kernels with Landlock). EXISTS if there is such a target already. */
 gboolean lodge_img_convert(const LodgeImgConversion *conversion, LodgeProgress *progress,
                            GError **error);
 

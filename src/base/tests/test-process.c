@@ -1,9 +1,12 @@
 #include "config.h"
 
 #include <fcntl.h>
+#include <linux/landlock.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/base.h"
 
@@ -28,6 +31,35 @@ test_failure_says_why(void)
     g_assert_false(lodge_process_run_argv(argv, 0, NULL, &error));
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_FAILED);
     g_assert_cmpstr(error->message, ==, "sh: the reason");
+}
+
+static void
+test_only(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *folder = g_dir_make_tmp("lodge-only-XXXXXX", NULL);
+    g_autofree char *open = g_build_filename(folder, "open", NULL);
+    g_autofree char *closed = g_build_filename(folder, "closed", NULL);
+    g_autofree char *output = NULL;
+    g_assert_true(g_file_set_contents(open, "open", -1, NULL));
+    g_assert_true(g_file_set_contents(closed, "closed", -1, NULL));
+    const char *only[] = {open, "/no/such/file", NULL};
+    const char *reads[] = {"cat", open, NULL};
+    const char *strays[] = {"cat", closed, NULL};
+    const char *writes[] = {"cp", open, closed, NULL};
+    LodgeProcess process = {.argv = reads, .only = only};
+    g_assert_true(lodge_process_run(&process, &output, &error));
+    g_assert_no_error(error);
+    g_assert_cmpstr(output, ==, "open");
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0) {
+        process.argv = strays;
+        g_assert_false(lodge_process_run(&process, NULL, NULL));
+        process.argv = writes;
+        g_assert_false(lodge_process_run(&process, NULL, NULL));
+    } else {
+        g_test_message("this kernel has no Landlock");
+    }
+    lodge_tree_remove(folder, NULL);
 }
 
 static void
@@ -130,6 +162,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/base/process/output-and-input", test_output_and_input);
     g_test_add_func("/base/process/failure", test_failure_says_why);
+    g_test_add_func("/base/process/only", test_only);
     g_test_add_func("/base/process/absent", test_absent_program);
     g_test_add_func("/base/process/deadline", test_deadline_ends_the_group);
     g_test_add_func("/base/process/lines", test_lines);

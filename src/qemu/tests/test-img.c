@@ -2,8 +2,10 @@
 
 #include "qemu/img.h"
 
+#include <linux/landlock.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static char *folder;
@@ -205,6 +207,38 @@ test_foreign(void)
     }
 }
 
+/* An owner who changes a file after it was looked at gains nothing: qemu-img, which would follow
+ * the new name, can't open it. The program stands for that moment, just before qemu-img opens it.
+ */
+static void
+test_changed_since(void)
+{
+    if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) < 1) {
+        g_test_skip("this kernel has no Landlock");
+        return;
+    }
+    run("mkdir bin; head -c 1M </dev/urandom >secret;"
+        "qemu-img create -q -f qcow2 -F raw -b secret good.qcow2;"
+        "name=$(od -An -v -to1 -j8 -N12 good.qcow2 | tr -d '\\n' | sed 's/ /\\\\/g');"
+        "dd if=/dev/zero of=good.qcow2 bs=1 seek=8 count=12 conv=notrunc status=none;"
+        "printf '%s\\n' '#!/bin/sh' \"test \\$1 = convert && printf '$name' |"
+        " dd of=$PWD/good.qcow2 bs=1 seek=8 conv=notrunc status=none\""
+        " 'PATH=${PATH#*:} exec qemu-img \"$@\"' >bin/qemu-img; chmod +x bin/qemu-img");
+    g_autofree char *programs = in_folder("bin");
+    g_autofree char *source = in_folder("good.qcow2");
+    g_autofree char *target = in_folder("stolen.qcow2");
+    g_autofree char *old = g_strdup(g_getenv("PATH"));
+    g_autofree char *path = g_strconcat(programs, ":", old, NULL);
+    g_setenv("PATH", path, TRUE);
+    g_autoptr(GError) error = NULL;
+    LodgeImgConversion conversion = {.source = source, .source_format = "qcow2", .target = target};
+    g_assert_false(lodge_img_convert(&conversion, NULL, &error));
+    g_setenv("PATH", old, TRUE);
+    g_test_message("%s", error->message);
+    g_assert_nonnull(strstr(error->message, "secret"));
+    g_assert_cmpint(access(target, F_OK), ==, -1);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -217,6 +251,7 @@ main(int argc, char **argv)
     g_test_add_func("/qemu/img/check", test_check_finds_damage);
     g_test_add_func("/qemu/img/probe", test_probe);
     g_test_add_func("/qemu/img/foreign", test_foreign);
+    g_test_add_func("/qemu/img/changed-since", test_changed_since);
     int status = g_test_run();
     lodge_tree_remove(folder, NULL);
     g_free(folder);
