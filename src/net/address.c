@@ -128,12 +128,15 @@ put_file(const LodgeStore *store, const char *network, const char *folder, const
            (rename(made, path) == 0 || lodge_error_errno(error, errno, "Writing %s", path));
 }
 
+/* An address outlives the guest that had it, as the lease does: one of the same name that is made
+ * anew gets it again, and must be given it. */
 gboolean
 lodge_net_write_entry(const LodgeStore *store, const LodgeNetwork *network, const LodgePort *port,
                       GError **error)
 {
     g_autofree char *name = entry_name(port);
-    g_autofree char *host = lodge_dnsmasq_host(port);
+    g_autofree char *former = lodge_net_former_mac(store, network->name, port);
+    g_autofree char *host = lodge_dnsmasq_host(port, former);
     g_autofree char *names = lodge_dnsmasq_names(network, port);
     gboolean replaced = FALSE;
     if (!put_file(store, network->name, "hosts", name, host, &replaced, error) ||

@@ -12,7 +12,7 @@
 #include "net/resolved.h"
 
 enum {
-    LEASES_LIMIT_BYTES = 64 << 20,
+    DEFINITION_LIMIT_BYTES = 256 << 10,
 };
 
 /* Put each "KEY=VALUE" into the file. */
@@ -146,7 +146,7 @@ lodge_network_set_text(const LodgeStore *store, const char *name, const char *te
     if (net == NULL || !lodge_net_check_overlap(net, network, error)) {
         return FALSE;
     }
-    g_autofree char *old = lodge_file_read(path, LEASES_LIMIT_BYTES, NULL, error);
+    g_autofree char *old = lodge_file_read(path, DEFINITION_LIMIT_BYTES, NULL, error);
     *out_is_same = g_strcmp0(old, text) == 0;
     return old != NULL &&
            lodge_file_write(path, text, strlen(text), 0644, LODGE_WRITE_DEFAULT, error);
@@ -257,43 +257,4 @@ lodge_network_stop(const LodgeStore *store, const char *name, gboolean force, GE
     }
     g_autoptr(LodgeNet) net = lodge_net_open(store, error);
     return net != NULL && lodge_net_down(net, name, force, error);
-}
-
-static void
-lease_free(gpointer data)
-{
-    LodgeLease *lease = data;
-    g_free(lease->address);
-    g_free(lease->mac);
-    g_free(lease->name);
-    g_free(lease);
-}
-
-GPtrArray *
-lodge_network_leases(const LodgeStore *store, const char *name, GError **error)
-{
-    g_autoptr(LodgeNetwork) network = lodge_store_network(store, name, error);
-    if (network == NULL) {
-        return NULL;
-    }
-    g_autofree char *file = g_strconcat(name, ".leases", NULL);
-    g_autofree char *path = g_build_filename(store->root, "networks", file, NULL);
-    g_autofree char *text = lodge_file_read(path, LEASES_LIMIT_BYTES, NULL, NULL);
-    g_auto(GStrv) lines = g_strsplit(text != NULL ? text : "", "\n", -1);
-    GPtrArray *leases = g_ptr_array_new_with_free_func(lease_free);
-    for (gsize i = 0; lines[i] != NULL; i++) {
-        /* "EXPIRY MAC-or-IAID ADDRESS NAME CLIENT-ID"; "duid …" is not a lease. */
-        g_auto(GStrv) words = g_strsplit(lines[i], " ", 5);
-        if (g_strv_length(words) >= 4 && g_ascii_isdigit(words[0][0])) {
-            LodgeLease *lease = g_new0(LodgeLease, 1);
-            lease->until = g_ascii_strtoll(words[0], NULL, 10);
-            lease->address = lodge_text_printable(words[2]);
-            lease->mac = strchr(words[1], ':') != NULL ? lodge_text_printable(words[1])
-                                                       : g_strdup("");
-            lease->name = g_str_equal(words[3], "*") ? g_strdup("")
-                                                     : lodge_text_printable(words[3]);
-            g_ptr_array_add(leases, lease);
-        }
-    }
-    return leases;
 }

@@ -123,9 +123,12 @@ lodge_dnsmasq_config(const LodgeNetwork *network, const LodgeDnsmasqFiles *files
 }
 
 char *
-lodge_dnsmasq_host(const LodgePort *port)
+lodge_dnsmasq_host(const LodgePort *port, const char *former_mac)
 {
     GString *text = g_string_new(port->mac);
+    if (former_mac != NULL) {
+        g_string_append_printf(text, ",%s", former_mac);
+    }
     if (port->address4 != NULL) {
         g_string_append_printf(text, ",%s", port->address4);
     }

@@ -21,7 +21,9 @@ char *lodge_dnsmasq_config(const LodgeNetwork *network, const LodgeDnsmasqFiles 
 /* The same for mode routed. */
 char *lodge_dnsmasq_routed_config(const LodgeNetwork *network, const LodgeDnsmasqFiles *files);
 
-/* A NIC's reservation, one line: "MAC,10.77.0.12,[fd77::1000],web1". Free with g_free. */
-char *lodge_dnsmasq_host(const LodgePort *port);
+/* A NIC's reservation, one line: "MAC,10.77.0.12,[fd77::1000],web1". With @former_mac, which may be
+ * NULL and stands behind the first, dnsmasq takes the lease away from that one when the NIC asks.
+ * Free with g_free. */
+char *lodge_dnsmasq_host(const LodgePort *port, const char *former_mac);
 /* Its names, one line an address: "10.77.0.12 web1 web1.lodge". Free with g_free. */
 char *lodge_dnsmasq_names(const LodgeNetwork *network, const LodgePort *port);

@@ -1,6 +1,7 @@
 /* Guests get the addresses that are theirs, however many ask at once; and what attaching costs. */
 #include "config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -106,6 +107,56 @@ test_dhcp(TestPair *pair, gconstpointer data)
                      pair->ports[0].address4));
     g_free(netns_run(NULL, "dig +short +timeout=2 @10.77.0.1 a.lodge AAAA | grep -x %s",
                      pair->ports[0].address6));
+}
+
+static void
+request(int tap, const char *mac, const char *address)
+{
+    guint parts[4] = {0};
+    g_assert_cmpint(sscanf(address, "%u.%u.%u.%u", &parts[0], &parts[1], &parts[2], &parts[3]), ==,
+                    4);
+    g_autofree char *options = g_strdup_printf("3204 %02x%02x%02x%02x 3604 0a4d0001", parts[0],
+                                               parts[1], parts[2], parts[3]);
+    Frame question = dhcp_message(mac, DHCP_REQUEST, options);
+    g_autofree char *got = dhcp_ask(tap, &question, DHCP_ACK);
+    g_assert_cmpstr(got, ==, address);
+}
+
+/* A guest that is deleted leaves a lease of hours; one of the same name gets its address at once.
+ */
+static void
+test_dhcp_again(TestPair *pair, gconstpointer data)
+{
+    (void)data;
+    if (!netns_is_root()) {
+        g_test_skip("dnsmasq needs root");
+        return;
+    }
+    g_autoptr(GError) error = NULL;
+    LodgePort *port = &pair->ports[0];
+    lodge_net_serve(pair->host.store, pair->network, &error);
+    g_assert_no_error(error);
+    g_autofree char *address = g_strdup(port->address4);
+    discover(pair->taps[0], MAC_A, address);
+    request(pair->taps[0], MAC_A, address);
+    close(pair->taps[0]);
+    lodge_net_detach(pair->host.net, "lan", port->link, &error);
+    g_assert_no_error(error);
+    lodge_net_release(pair->host.store, port->guest);
+    lodge_network_lease_clear(&pair->leases[0]);
+
+    port->mac = (char *)"52:54:00:00:00:a2";
+    lodge_net_reserve(pair->host.store, pair->network, port, &pair->leases[0], &error);
+    g_assert_no_error(error);
+    g_assert_cmpstr(pair->leases[0].address4, ==, address);
+    port->address4 = pair->leases[0].address4;
+    port->address6 = pair->leases[0].address6;
+    pair->taps[0] = lodge_net_attach(pair->host.net, pair->network, port, &error);
+    g_assert_no_error(error);
+    Frame question = dhcp_message(port->mac, DHCP_DISCOVER, "");
+    g_autofree char *offered = dhcp_ask(pair->taps[0], &question, DHCP_OFFER);
+    g_assert_cmpstr(offered, ==, address);
+    request(pair->taps[0], port->mac, address);
 }
 
 enum { MANY = 200 };
@@ -289,6 +340,7 @@ main(int argc, char **argv)
     g_test_add("/net/lease/" name, TestPair, TEST_HOST_NAT, test_pair_set_up, function,            \
                test_pair_tear_down)
     ADD("dhcp", test_dhcp);
+    ADD("dhcp-again", test_dhcp_again);
     ADD("dhcp-many", test_dhcp_many);
     ADD("reserve-many", test_reserve_many);
     ADD("attach-cost", test_attach_cost);

@@ -95,7 +95,7 @@ test_golden(gconstpointer data)
         g_autofree char *config = is_routed ? lodge_dnsmasq_routed_config(network, &files)
                                             : lodge_dnsmasq_config(
                                                   network, network->nat64 ? &with_dns64 : &files);
-        g_autofree char *host = lodge_dnsmasq_host(&ports[0]);
+        g_autofree char *host = lodge_dnsmasq_host(&ports[0], NULL);
         g_autofree char *names = lodge_dnsmasq_names(network, &ports[0]);
         g_autofree char *all = g_strconcat(config, "\n# hosts/web1.lan\n", host,
                                            "\n# names/web1.lan\n", names, NULL);
