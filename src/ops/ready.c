@@ -146,7 +146,7 @@ next_moment(const Wait *wait, gboolean may_attempt, gint64 deadline)
         moment = MIN(moment, wait->attempt_ends);
     } else if (may_attempt) {
         moment = MIN(moment, wait->next_attempt);
-    } else {
+    } else if (!lodge_deadline_passed(wait->agent_grace_ends)) {
         moment = MIN(moment, wait->agent_grace_ends);
     }
     return moment;
