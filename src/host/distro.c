@@ -77,20 +77,6 @@ static const struct {
                            "sys-apps/shadow"}},
 };
 
-static const struct {
-    const char *program;
-    LodgeNeed need;
-} programs[] = {
-    {"qemu-system-x86_64", LODGE_NEED_QEMU}, {"qemu-kvm", LODGE_NEED_QEMU},
-    {"qemu-img", LODGE_NEED_QEMU_IMG},       {"qemu-nbd", LODGE_NEED_QEMU_IMG},
-    {"dnsmasq", LODGE_NEED_DNSMASQ},         {"tayga", LODGE_NEED_NAT64},
-    {"unbound", LODGE_NEED_NAT64},           {"swtpm", LODGE_NEED_SWTPM},
-    {"swtpm_setup", LODGE_NEED_SWTPM},       {"ssh", LODGE_NEED_SSH},
-    {"ssh-keygen", LODGE_NEED_SSH},          {"nft", LODGE_NEED_NFTABLES},
-    {"mmdebstrap", LODGE_NEED_MMDEBSTRAP},   {"newuidmap", LODGE_NEED_SUBID},
-    {"newgidmap", LODGE_NEED_SUBID},
-};
-
 /* The value of KEY=value or KEY="value"; free with g_free; NULL. */
 static char *
 assigned(const char *text, const char *key)
@@ -159,17 +145,6 @@ lodge_distro_install(const LodgeDistro *distro, LodgeNeed need)
                                needs[need].title);
     }
     return g_strdup_printf("install %s: %s has no package of it", needs[need].title, distro->name);
-}
-
-char *
-lodge_distro_install_program(const LodgeDistro *distro, const char *program)
-{
-    for (gsize i = 0; i < G_N_ELEMENTS(programs); i++) {
-        if (strcmp(programs[i].program, program) == 0) {
-            return lodge_distro_install(distro, programs[i].need);
-        }
-    }
-    return NULL;
 }
 
 const char *

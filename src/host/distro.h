@@ -40,10 +40,6 @@ void lodge_distro_read(const char *sysroot, LodgeDistro *out);
  * no package or isn't known. Free with g_free. */
 char *lodge_distro_install(const LodgeDistro *distro, LodgeNeed need);
 
-/* For an error «program X is not installed»: the same by the program's name; NULL for a program not
- * known here. Free with g_free. */
-char *lodge_distro_install_program(const LodgeDistro *distro, const char *program);
-
 /* The program that becomes root there: "sudo" or "doas". */
 const char *lodge_distro_become_root(const LodgeDistro *distro);
 

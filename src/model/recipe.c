@@ -49,12 +49,6 @@ static const LodgeSection sections[] = {
     {NULL},
 };
 
-const LodgeSection *
-lodge_recipe_sections(void)
-{
-    return sections;
-}
-
 static void
 step_free(gpointer data)
 {

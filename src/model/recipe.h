@@ -30,9 +30,6 @@ typedef struct {
     GPtrArray *steps;     /* LodgeRecipeStep *, in the file's order */
 } LodgeRecipe;
 
-/* The sections, ended by one without a name. */
-const LodgeSection *lodge_recipe_sections(void);
-
 /* Parse one; @name is the image's unless it says another. INVALID error with line and reason. */
 LodgeRecipe *lodge_recipe_parse(const char *name, const char *text, gsize length, GError **error);
 void lodge_recipe_free(LodgeRecipe *recipe);

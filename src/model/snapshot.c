@@ -39,12 +39,6 @@ static const LodgeSection sections[] = {
     {NULL},
 };
 
-const LodgeSection *
-lodge_snapshot_sections(void)
-{
-    return sections;
-}
-
 static void
 disk_free(gpointer data)
 {

@@ -34,9 +34,6 @@ typedef struct {
     GPtrArray *disks;     /* LodgeSnapshotDisk *: the layers that hold its disks */
 } LodgeSnapshot;
 
-/* The sections of snapshot.conf, ended by one without a name. */
-const LodgeSection *lodge_snapshot_sections(void);
-
 LodgeSnapshot *lodge_snapshot_new(const char *name);
 
 /* Parse a snapshot.conf. INVALID error with line and reason. */

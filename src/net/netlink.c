@@ -24,7 +24,6 @@ struct LodgeNetlink {
     int fd;
     guint32 sequence; /* of the next message */
     GPtrArray *batch; /* Request * */
-    GArray *results;  /* int: of the batch that was sent last */
     char *buffer;
 };
 
@@ -44,7 +43,6 @@ lodge_netlink_open(GError **error)
     netlink->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
     netlink->sequence = 1;
     netlink->batch = g_ptr_array_new_with_free_func(request_free);
-    netlink->results = g_array_new(FALSE, FALSE, sizeof(int));
     netlink->buffer = g_malloc(ANSWER_BYTES);
     struct sockaddr_nl address = {.nl_family = AF_NETLINK};
     int yes = 1;
@@ -64,7 +62,6 @@ lodge_netlink_free(LodgeNetlink *netlink)
     if (netlink != NULL) {
         lodge_fd_clear(&netlink->fd);
         g_ptr_array_unref(netlink->batch);
-        g_array_unref(netlink->results);
         g_free(netlink->buffer);
         g_free(netlink);
     }
@@ -93,12 +90,6 @@ lodge_netlink_tolerate(LodgeNetlink *netlink, int error_number)
     last->tolerated = error_number;
 }
 
-guint
-lodge_netlink_count(const LodgeNetlink *netlink)
-{
-    return netlink->batch->len;
-}
-
 char **
 lodge_netlink_describe(LodgeNetlink *netlink)
 {
@@ -110,12 +101,6 @@ lodge_netlink_describe(LodgeNetlink *netlink)
     g_ptr_array_add(lines, NULL);
     g_ptr_array_set_size(netlink->batch, 0);
     return (char **)g_ptr_array_free(g_steal_pointer(&lines), FALSE);
-}
-
-gboolean
-lodge_netlink_done(const LodgeNetlink *netlink, guint index)
-{
-    return index < netlink->results->len && g_array_index(netlink->results, int, index) == 0;
 }
 
 static gssize
@@ -228,11 +213,6 @@ lodge_netlink_send(LodgeNetlink *netlink, GError **error)
                       sizeof kernel) == (gssize)bytes->len
                    ? await_answers(netlink, error)
                    : lodge_error_errno(error, errno, "Asking the kernel");
-    }
-    g_array_set_size(netlink->results, 0);
-    for (guint i = 0; i < netlink->batch->len; i++) {
-        const Request *request = netlink->batch->pdata[i];
-        g_array_append_val(netlink->results, request->result);
     }
     netlink->sequence += netlink->batch->len;
     g_ptr_array_set_size(netlink->batch, 0);

@@ -23,19 +23,12 @@ struct nl_msg *lodge_netlink_message(LodgeNetlink *netlink, int type, int flags,
 /* The last message may fail with this errno value and count as done. */
 void lodge_netlink_tolerate(LodgeNetlink *netlink, int error_number);
 
-/* How many messages the batch has. */
-guint lodge_netlink_count(const LodgeNetlink *netlink);
-
 /* What the batch would do, a line each, and empty it. Free with g_strfreev. */
 char **lodge_netlink_describe(LodgeNetlink *netlink);
 
 /* Send the batch and wait for every acknowledgement. The first failure is the error; the kernel
- * carries out the messages behind it all the same. The batch is empty afterwards; which messages
- * were carried out is told by lodge_netlink_done(). */
+ * carries out the messages behind it all the same. The batch is empty afterwards. */
 gboolean lodge_netlink_send(LodgeNetlink *netlink, GError **error);
-
-/* Was message @index of the batch that was sent last carried out (not merely tolerated)? */
-gboolean lodge_netlink_done(const LodgeNetlink *netlink, guint index);
 
 /* Ask for a table; @take is called with each message of the answer. @family: AF_UNSPEC for all. */
 typedef void (*LodgeNetlinkFunc)(struct nlmsghdr *message, gpointer data);

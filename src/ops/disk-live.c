@@ -109,10 +109,3 @@ disk_set_limits(LodgeQmp *qmp, const LodgeDisk *disk, gint64 deadline, GError **
                          "property", "limits", "value", lodge_disk_limits(disk)) ||
            lodge_error_prefix(error, "disk %s", disk->name);
 }
-
-gboolean
-lodge_disk_set_limits(const Session *session, const LodgeDisk *disk, GError **error)
-{
-    g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
-    return qmp != NULL && disk_set_limits(qmp, disk, lodge_deadline_in(MONITOR_TIMEOUT_MS), error);
-}

@@ -52,7 +52,6 @@ gboolean lodge_disk_resize(const LodgeStore *store, const char *guest, const cha
 /* Put the limits that @disk says in force, all at once, on the running guest behind @qmp. */
 gboolean disk_set_limits(LodgeQmp *qmp, const LodgeDisk *disk, gint64 deadline, GError **error);
 /* The same for the session's guest. */
-gboolean lodge_disk_set_limits(const Session *session, const LodgeDisk *disk, GError **error);
 
 /* A disk or disc as it is on this host. */
 typedef struct {

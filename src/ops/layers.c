@@ -43,16 +43,6 @@ layers_find(const GPtrArray *layers, const char *file)
     return -1;
 }
 
-guint
-layers_above(const GPtrArray *layers, guint layer)
-{
-    guint count = 0;
-    for (guint i = 0; i < layers->len; i++) {
-        count += ((const Layer *)layers->pdata[i])->below == (int)layer;
-    }
-    return count;
-}
-
 /* What the planner changes as it goes. */
 typedef struct {
     int below;

@@ -43,6 +43,3 @@ int layers_find(const GPtrArray *layers, const char *file);
 /* The steps, each of which leaves every named layer's content as it is: LayerStep. Free with
  * g_array_unref. */
 GArray *layers_plan(const GPtrArray *layers);
-
-/* How many layers stand on it directly. */
-guint layers_above(const GPtrArray *layers, guint layer);

@@ -9,7 +9,6 @@
 
 #define INFO "guest-info"
 #define INTERFACES "guest-network-get-interfaces"
-#define TRIM "guest-fstrim"
 
 enum {
     SILENCE_MS = 5000,
@@ -200,65 +199,4 @@ gboolean
 lodge_guest_agent_thaw(LodgeGuestAgent *agent, gint64 deadline, guint *out_count, GError **error)
 {
     return call_counting(agent, "guest-fsfreeze-thaw", deadline, out_count, error);
-}
-
-gboolean
-lodge_guest_agent_trim(LodgeGuestAgent *agent, gint64 deadline, guint64 *out_bytes, GError **error)
-{
-    g_autoptr(json_t) result = lodge_guest_agent_call(agent, TRIM, NULL, deadline, error);
-    if (result == NULL) {
-        return FALSE;
-    }
-    const json_t *paths = json_object_get(result, "paths");
-    if (!json_is_array(paths)) {
-        return lodge_guest_agent_malformed(error, TRIM);
-    }
-    guint64 total = 0;
-    gsize count_done = 0;
-    const char *reason = NULL;
-    gsize i;
-    const json_t *path;
-    json_array_foreach (paths, i, path) {
-        const char *problem = lodge_json_string(path, "error", NULL);
-        json_int_t trimmed = lodge_json_int(path, "trimmed", 0);
-        if (problem != NULL) {
-            reason = problem;
-        } else if (trimmed < 0 || total > G_MAXINT64) {
-            return lodge_guest_agent_malformed(error, TRIM);
-        } else {
-            total += (guint64)trimmed;
-            count_done++;
-        }
-    }
-    if (count_done == 0 && reason != NULL) {
-        g_autofree char *shown = lodge_wire_printable(reason);
-        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, TRIM ": %s", shown);
-    }
-    if (out_bytes != NULL) {
-        *out_bytes = total;
-    }
-    return TRUE;
-}
-
-gboolean
-lodge_guest_agent_add_ssh_keys(LodgeGuestAgent *agent, const char *user, const char *const *keys,
-                               gboolean replace, gint64 deadline, GError **error)
-{
-    g_autoptr(json_t) list = lodge_guest_agent_strings(keys, error);
-    if (list == NULL) {
-        return lodge_error_prefix(error, "guest-ssh-add-authorized-keys");
-    }
-    return succeeded(lodge_guest_agent_ask(agent, deadline, error, "guest-ssh-add-authorized-keys",
-                                           "{s:s, s:O, s:b}", "username", user, "keys", list,
-                                           "reset", replace));
-}
-
-gboolean
-lodge_guest_agent_set_password(LodgeGuestAgent *agent, const char *user, const char *password,
-                               gboolean crypted, gint64 deadline, GError **error)
-{
-    g_autofree char *encoded = g_base64_encode((const guchar *)password, strlen(password));
-    return succeeded(lodge_guest_agent_ask(agent, deadline, error, "guest-set-user-password",
-                                           "{s:s, s:s, s:b}", "username", user, "password", encoded,
-                                           "crypted", crypted));
 }

@@ -110,18 +110,3 @@ gboolean lodge_guest_agent_freeze(LodgeGuestAgent *agent, gint64 deadline, guint
                                   GError **error);
 gboolean lodge_guest_agent_thaw(LodgeGuestAgent *agent, gint64 deadline, guint *out_count,
                                 GError **error);
-
-/* Give unused blocks back. @out_bytes (may be NULL): how many bytes, of all file systems that can.
- * UNSUPPORTED if none can, with the guest's reason. */
-gboolean lodge_guest_agent_trim(LodgeGuestAgent *agent, gint64 deadline, guint64 *out_bytes,
-                                GError **error);
-
-/* Let the OpenSSH @keys (NULL-terminated) in as @user; @replace: and no others. */
-gboolean lodge_guest_agent_add_ssh_keys(LodgeGuestAgent *agent, const char *user,
-                                        const char *const *keys, gboolean replace, gint64 deadline,
-                                        GError **error);
-
-/* @crypted: @password is a hash as in /etc/shadow. */
-gboolean lodge_guest_agent_set_password(LodgeGuestAgent *agent, const char *user,
-                                        const char *password, gboolean crypted, gint64 deadline,
-                                        GError **error);

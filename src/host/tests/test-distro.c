@@ -97,17 +97,6 @@ test_every_need_has_words(void)
 }
 
 static void
-test_programs(void)
-{
-    LodgeDistro distro = read_text("ID=debian\n");
-    g_autofree char *image = lodge_distro_install_program(&distro, "qemu-img");
-    g_assert_cmpstr(image, ==, "sudo apt install qemu-utils");
-    g_autofree char *map = lodge_distro_install_program(&distro, "newuidmap");
-    g_assert_cmpstr(map, ==, "sudo apt install uidmap");
-    g_assert_null(lodge_distro_install_program(&distro, "emacs"));
-}
-
-static void
 test_names_are_safe_to_print(void)
 {
     LodgeDistro distro = read_text("ID=x\nPRETTY_NAME=\"evil \033[31m\"\n");
@@ -122,7 +111,6 @@ main(int argc, char **argv)
     g_test_add_func("/host/distro/packagers", test_packagers);
     g_test_add_func("/host/distro/install", test_install);
     g_test_add_func("/host/distro/every-need", test_every_need_has_words);
-    g_test_add_func("/host/distro/programs", test_programs);
     g_test_add_func("/host/distro/printable", test_names_are_safe_to_print);
     int status = g_test_run();
     lodge_tree_remove(folder, NULL);

@@ -2,7 +2,6 @@
 
 #include "net/persist/render.h"
 
-#include <fnmatch.h>
 #include <string.h>
 
 #include "base/base.h"
@@ -117,16 +116,4 @@ gsize
 lodge_render_indent(const char *line)
 {
     return strspn(line, " \t");
-}
-
-gboolean
-lodge_render_matches(const char *patterns, const char *name)
-{
-    g_auto(GStrv) words = g_strsplit_set(patterns, " \t", -1);
-    for (gsize i = 0; words[i] != NULL; i++) {
-        if (*words[i] != '\0' && fnmatch(words[i], name, 0) == 0) {
-            return TRUE;
-        }
-    }
-    return FALSE;
 }

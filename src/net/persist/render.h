@@ -41,7 +41,4 @@ gboolean lodge_render_is_among(const char *word, const char *const *list);
 /* The text of "iface eth0 …" etc. is kept in lines: its indentation, and what follows. */
 gsize lodge_render_indent(const char *line);
 
-/* Does networkd's, or a shell's, pattern list (blank between) match the uplink? */
-gboolean lodge_render_matches(const char *patterns, const char *name);
-
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeHostFile, lodge_host_file_free)

@@ -79,10 +79,9 @@ ask_agent(LodgeGuestAgent *agent, guint8 which)
     g_autofree char *text = NULL;
     g_auto(GStrv) commands = NULL;
     g_autoptr(json_t) interfaces = NULL;
-    guint64 bytes = 0;
     gsize length = 0;
     guint count = 0;
-    switch (which % 9) {
+    switch (which % 8) {
     case 0:
         lodge_guest_agent_sync(agent, LODGE_NO_DEADLINE, NULL);
         break;
@@ -107,9 +106,6 @@ ask_agent(LodgeGuestAgent *agent, guint8 which)
         break;
     case 7:
         lodge_guest_agent_freeze(agent, LODGE_NO_DEADLINE, &count, NULL);
-        break;
-    case 8:
-        lodge_guest_agent_trim(agent, LODGE_NO_DEADLINE, &bytes, NULL);
         break;
     }
 }

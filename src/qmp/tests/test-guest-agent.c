@@ -369,18 +369,9 @@ test_system(void)
 {
     Peer peer = peer_start(
         "sync\nsync\nexpect guest-set-time\nreturn {}\n"
-        "expect guest-fsfreeze-freeze\nreturn 2\nexpect guest-fsfreeze-thaw\nreturn -1\n"
-        "expect guest-fstrim\nreturn {\"paths\": [{\"path\": \"/\", \"trimmed\": 5}, "
-        "{\"path\": \"/b\", \"error\": \"no\"}, {\"path\": \"/c\", \"trimmed\": 6}]}\n"
-        "expect guest-fstrim\nreturn {\"paths\": [{\"path\": \"/\", \"error\": \"no discard\"}]}\n"
-        "expect guest-ssh-add-authorized-keys\n"
-        "arguments {\"username\": \"root\", \"keys\": [\"ssh-ed25519 A\"], \"reset\": true}\n"
-        "return {}\nexpect guest-set-user-password\n"
-        "arguments {\"username\": \"root\", \"password\": \"cHc=\", \"crypted\": false}\nreturn "
-        "{}");
+        "expect guest-fsfreeze-freeze\nreturn 2\nexpect guest-fsfreeze-thaw\nreturn -1\n");
     g_autoptr(GError) error = NULL;
     guint count = 0;
-    guint64 trimmed = 0;
     g_assert_true(lodge_guest_agent_sync(peer.agent, DEADLINE, &error));
     g_assert_true(lodge_guest_agent_set_time(peer.agent, DEADLINE, &error));
     g_assert_true(lodge_guest_agent_freeze(peer.agent, DEADLINE, &count, &error));
@@ -388,16 +379,6 @@ test_system(void)
     g_assert_false(lodge_guest_agent_thaw(peer.agent, DEADLINE, &count, &error));
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_INVALID);
     g_clear_error(&error);
-    g_assert_true(lodge_guest_agent_trim(peer.agent, DEADLINE, &trimmed, &error));
-    g_assert_cmpuint(trimmed, ==, 11);
-    g_assert_false(lodge_guest_agent_trim(peer.agent, DEADLINE, &trimmed, &error));
-    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_UNSUPPORTED);
-    g_assert_cmpstr(error->message, ==, "guest-fstrim: no discard");
-    g_clear_error(&error);
-    const char *keys[] = {"ssh-ed25519 A", NULL};
-    g_assert_true(lodge_guest_agent_add_ssh_keys(peer.agent, "root", keys, TRUE, DEADLINE, &error));
-    g_assert_true(
-        lodge_guest_agent_set_password(peer.agent, "root", "pw", FALSE, DEADLINE, &error));
     peer_end(&peer);
 }
 
