@@ -11,6 +11,9 @@
 enum {
     ANSWER_BYTES = 64 << 10,
     ANSWER_TIMEOUT_MS = 10000,
+    /* The kernel answers all messages within the call that hands them over, and forgets answers for
+     * which the socket has no room: by default for some 270. */
+    PART_LIMIT = 100,
 };
 
 typedef struct {
@@ -173,10 +176,8 @@ take_answer(LodgeNetlink *netlink, struct nlmsghdr *answer, guint *missing, GErr
 }
 
 static gboolean
-await_answers(LodgeNetlink *netlink, GError **error)
+await_answers(LodgeNetlink *netlink, guint missing, GError **first, GError **error)
 {
-    guint missing = netlink->batch->len;
-    g_autoptr(GError) first = NULL;
     while (missing > 0) {
         gssize got = receive(netlink, error);
         if (got < 0) {
@@ -185,37 +186,46 @@ await_answers(LodgeNetlink *netlink, GError **error)
         int left = (int)got;
         struct nlmsghdr *answer = (struct nlmsghdr *)(gpointer)netlink->buffer;
         for (; nlmsg_ok(answer, left); answer = nlmsg_next(answer, &left)) {
-            take_answer(netlink, answer, &missing, &first);
+            take_answer(netlink, answer, &missing, first);
         }
-    }
-    if (first != NULL) {
-        g_propagate_error(error, g_steal_pointer(&first));
-        return FALSE;
     }
     return TRUE;
 }
 
-gboolean
-lodge_netlink_send(LodgeNetlink *netlink, GError **error)
+static gboolean
+send_part(LodgeNetlink *netlink, guint from, guint to, GError **first, GError **error)
 {
     g_autoptr(GByteArray) bytes = g_byte_array_new();
     static const guint8 padding[NLMSG_ALIGNTO];
-    for (guint i = 0; i < netlink->batch->len; i++) {
+    for (guint i = from; i < to; i++) {
         const Request *request = netlink->batch->pdata[i];
         const struct nlmsghdr *header = nlmsg_hdr(request->message);
         g_byte_array_append(bytes, (const guint8 *)header, header->nlmsg_len);
         g_byte_array_append(bytes, padding, NLMSG_ALIGN(header->nlmsg_len) - header->nlmsg_len);
     }
     struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-    gboolean fine = netlink->batch->len == 0;
-    if (!fine) {
-        fine = sendto(netlink->fd, bytes->data, bytes->len, 0, (struct sockaddr *)&kernel,
-                      sizeof kernel) == (gssize)bytes->len
-                   ? await_answers(netlink, error)
-                   : lodge_error_errno(error, errno, "Asking the kernel");
+    if (sendto(netlink->fd, bytes->data, bytes->len, 0, (struct sockaddr *)&kernel,
+               sizeof kernel) != (gssize)bytes->len) {
+        return lodge_error_errno(error, errno, "Asking the kernel");
+    }
+    return await_answers(netlink, to - from, first, error);
+}
+
+gboolean
+lodge_netlink_send(LodgeNetlink *netlink, GError **error)
+{
+    g_autoptr(GError) first = NULL;
+    gboolean fine = TRUE;
+    for (guint from = 0; fine && from < netlink->batch->len; from += PART_LIMIT) {
+        guint to = MIN(from + PART_LIMIT, netlink->batch->len);
+        fine = send_part(netlink, from, to, &first, error);
     }
     netlink->sequence += netlink->batch->len;
     g_ptr_array_set_size(netlink->batch, 0);
+    if (fine && first != NULL) {
+        g_propagate_error(error, g_steal_pointer(&first));
+        return FALSE;
+    }
     return fine;
 }
 

@@ -191,6 +191,23 @@ enum {
     MOST_LOST = 50,
 };
 
+/* More routes than the kernel can acknowledge at once. */
+static void
+test_many_routes(TestHost *host, gconstpointer data)
+{
+    (void)data;
+    g_free(netns_run(NULL, "for i in $(seq 600); do echo route add 10.7.$((i / 250)).$((i %% 250))"
+                           " via 192.0.2.1; done | ip -batch -"));
+    g_free(host->before);
+    host->before = netns_dump();
+    convert(host, LONG_MS);
+    g_free(netns_run(NULL, "test $(ip route show dev br0 | grep -c '^10\\.7\\.') = 600"));
+    g_autoptr(GError) error = NULL;
+    g_assert_true(lodge_bridge_undo_now(host->net, &error));
+    g_assert_no_error(error);
+    netns_assert_unchanged(host->before);
+}
+
 static void
 test_convert(TestHost *host, gconstpointer data)
 {
@@ -500,6 +517,7 @@ main(int argc, char **argv)
 #define ADD(name, function)                                                                        \
     g_test_add("/net/bridge/" name, TestHost, NULL, set_up, function, tear_down)
     ADD("convert", test_convert);
+    ADD("many-routes", test_many_routes);
     ADD("undone", test_undone);
     ADD("watchdog-killed", test_watchdog_killed);
     ADD("unbridge", test_unbridge);
