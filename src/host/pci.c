@@ -60,6 +60,18 @@ lodge_pci_devices(const char *root, GError **error)
     return devices;
 }
 
+const LodgePciDevice *
+lodge_pci_device_at(const GPtrArray *devices, const char *address)
+{
+    for (guint i = 0; i < devices->len; i++) {
+        const LodgePciDevice *device = devices->pdata[i];
+        if (g_str_equal(device->address, address)) {
+            return device;
+        }
+    }
+    return NULL;
+}
+
 const char *
 lodge_pci_class_word(const LodgePciDevice *device)
 {

@@ -16,6 +16,9 @@ typedef struct {
 GPtrArray *lodge_pci_devices(const char *root, GError **error);
 void lodge_pci_device_free(LodgePciDevice *device);
 
+/* The one at @address, written in full; NULL if there is none. */
+const LodgePciDevice *lodge_pci_device_at(const GPtrArray *devices, const char *address);
+
 /* "network", "display" …: the class in a word; "other" for rare ones. Static. */
 const char *lodge_pci_class_word(const LodgePciDevice *device);
 

@@ -28,8 +28,8 @@ lodge_pcis_locked_bytes(const LodgeGuest *guest)
                : 0;
 }
 
-static const LodgePci *
-rule_of(const LodgeGuest *guest, const char *address)
+const LodgePci *
+lodge_pci_rule(const LodgeGuest *guest, const char *address)
 {
     for (guint i = 0; i < guest->pcis->len; i++) {
         const LodgePci *pci = guest->pcis->pdata[i];
@@ -47,7 +47,7 @@ lodge_pci_owner(const LodgeStore *store, const char *address, char **out_guest, 
     g_auto(GStrv) names = lodge_store_guests(store, NULL);
     for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
         g_autoptr(LodgeGuest) guest = lodge_store_guest(store, names[i], NULL);
-        const LodgePci *pci = guest != NULL ? rule_of(guest, address) : NULL;
+        const LodgePci *pci = guest != NULL ? lodge_pci_rule(guest, address) : NULL;
         if (pci != NULL) {
             *out_guest = g_strdup(guest->name);
             *out_name = g_strdup(pci->name);
@@ -57,18 +57,6 @@ lodge_pci_owner(const LodgeStore *store, const char *address, char **out_guest, 
     return FALSE;
 }
 
-static const LodgePciDevice *
-find(const GPtrArray *devices, const char *address)
-{
-    for (guint i = 0; i < devices->len; i++) {
-        const LodgePciDevice *device = devices->pdata[i];
-        if (g_str_equal(device->address, address)) {
-            return device;
-        }
-    }
-    return NULL;
-}
-
 /* Another guest's rule, which would have its group open, or a driver of the host's. */
 static gboolean
 check_neighbour(const LodgeStore *store, const LodgeGuest *guest, const LodgePciDevice *device,
@@ -76,7 +64,7 @@ check_neighbour(const LodgeStore *store, const LodgeGuest *guest, const LodgePci
 {
     g_autofree char *owner = NULL;
     g_autofree char *rule = NULL;
-    if (lodge_pci_is_bridge(other) || rule_of(guest, other->address) != NULL) {
+    if (lodge_pci_is_bridge(other) || lodge_pci_rule(guest, other->address) != NULL) {
         return TRUE;
     }
     if (lodge_pci_owner(store, other->address, &owner, &rule) && !g_str_equal(owner, guest->name)) {
@@ -100,7 +88,7 @@ check_device(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *
 {
     g_autofree char *owner = NULL;
     g_autofree char *rule = NULL;
-    const LodgePciDevice *device = find(devices, address);
+    const LodgePciDevice *device = lodge_pci_device_at(devices, address);
     if (device == NULL) {
         return lodge_error_set(error, LODGE_ERROR_NOT_FOUND,
                                "this host has no PCI device %s (`lodge pci list` shows them)",
@@ -172,7 +160,7 @@ take(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *devices,
         !check_device(store, guest, devices, address, error)) {
         return FALSE;
     }
-    const LodgePciDevice *device = find(devices, address);
+    const LodgePciDevice *device = lodge_pci_device_at(devices, address);
     return record(store, guest->name, device, error) && lodge_pci_take(root, device, error) &&
            lodge_pci_lend_group(root, device->group, uid, error);
 }

@@ -7,6 +7,9 @@
 #include "host/pci.h"
 #include "store/store.h"
 
+/* The rule of @guest that takes the device at @address, written in full; borrowed; NULL: none. */
+const LodgePci *lodge_pci_rule(const LodgeGuest *guest, const char *address);
+
 /* Which guest's rule takes the device at @address, and under which name. Strings with g_free;
  * FALSE: none. */
 gboolean lodge_pci_owner(const LodgeStore *store, const char *address, char **out_guest,

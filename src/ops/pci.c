@@ -32,19 +32,6 @@ find_name(const LodgeGuest *guest, const char *name)
     return NULL;
 }
 
-static const LodgePci *
-find_address(const LodgeGuest *guest, const char *address)
-{
-    for (guint i = 0; i < guest->pcis->len; i++) {
-        const LodgePci *pci = guest->pcis->pdata[i];
-        char own[LODGE_PCI_ADDRESS_BYTES];
-        if (lodge_pci_address_parse(pci->device, own, NULL) && g_str_equal(own, address)) {
-            return pci;
-        }
-    }
-    return NULL;
-}
-
 /* --- What is to come ------------------------------------------------------------------------- */
 
 /* "network", or "network-2". */
@@ -69,18 +56,6 @@ add_rule(LodgeGuest *guest, const LodgePciDevice *device, const char *name)
     g_ptr_array_add(guest->pcis, pci);
 }
 
-static const LodgePciDevice *
-find_device(const GPtrArray *devices, const char *address)
-{
-    for (guint i = 0; i < devices->len; i++) {
-        const LodgePciDevice *device = devices->pdata[i];
-        if (g_str_equal(device->address, address)) {
-            return device;
-        }
-    }
-    return NULL;
-}
-
 /* Add what is wished for to the definition in memory, and look whether it can be. */
 static gboolean
 plan(const Session *session, const LodgePciWish *wish, GError **error)
@@ -91,8 +66,8 @@ plan(const Session *session, const LodgePciWish *wish, GError **error)
     if (devices == NULL || !lodge_pci_address_parse(wish->address, address, error)) {
         return FALSE;
     }
-    const LodgePciDevice *device = find_device(devices, address);
-    const LodgePci *rule = find_address(guest, address);
+    const LodgePciDevice *device = lodge_pci_device_at(devices, address);
+    const LodgePci *rule = lodge_pci_rule(guest, address);
     if (rule != NULL) {
         return lodge_error_set(error, LODGE_ERROR_EXISTS, "it has PCI device %s already, as %s",
                                address, rule->name);
@@ -110,7 +85,7 @@ plan(const Session *session, const LodgePciWish *wish, GError **error)
     for (guint i = 0; device != NULL && wish->group && i < devices->len; i++) {
         const LodgePciDevice *other = devices->pdata[i];
         if (other->group == device->group && device->group >= 0 && !lodge_pci_is_bridge(other) &&
-            find_address(guest, other->address) == NULL) {
+            lodge_pci_rule(guest, other->address) == NULL) {
             add_rule(guest, other, NULL);
         }
     }
@@ -257,7 +232,7 @@ lodge_pci_detach(const LodgeStore *store, const char *guest, const char *which,
     }
     const LodgePci *pci = find_name(session->guest, which);
     if (pci == NULL && lodge_pci_address_parse(which, address, NULL)) {
-        pci = find_address(session->guest, address);
+        pci = lodge_pci_rule(session->guest, address);
     }
     if (pci == NULL) {
         return lodge_error_set(error, LODGE_ERROR_NOT_FOUND,
