@@ -24,9 +24,9 @@ enum { ENDING_MS = 3000 };
 /* The folder of its state and all in it belong to @uid: which one that is, the guest's place says,
  * and it may have moved. */
 static int
-open_state(const LodgeStore *store, const char *guest, uid_t uid, GError **error)
+open_state(const LodgeStore *store, const LodgeGuest *guest, uid_t uid, GError **error)
 {
-    g_autofree char *path = lodge_store_guest_path(store, guest, "tpm");
+    g_autofree char *path = lodge_store_guest_path(store, guest->name, guest->tpm_state);
     if (!lodge_dir_make(path, 0700, error)) {
         return -1;
     }
@@ -44,11 +44,12 @@ open_state(const LodgeStore *store, const char *guest, uid_t uid, GError **error
 }
 
 static gboolean
-spawn(Tpm *tpm, const LodgeStore *store, const char *guest, const char *program, GError **error)
+spawn(Tpm *tpm, const LodgeStore *store, const LodgeGuest *guest, const char *program,
+      GError **error)
 {
     int pair[2];
-    g_autofree char *folder = lodge_store_guest_path(store, guest, NULL);
-    g_autofree char *log = lodge_store_run_path(store, guest, "swtpm.log");
+    g_autofree char *folder = lodge_store_guest_path(store, guest->name, NULL);
+    g_autofree char *log = lodge_store_run_path(store, guest->name, "swtpm.log");
     const LodgeSpawn how = {
         .log_path = log, .lock_fd = -1, .drop = geteuid() == 0, .uid = lodge_qemu_uid(folder)};
     lodge_autofd state = open_state(store, guest, how.uid, error);
@@ -77,7 +78,7 @@ tpm_begin(Tpm *tpm, const LodgeStore *store, const LodgeGuest *guest, GError **e
                                "its TPM needs swtpm, which is not installed (`lodge check` names "
                                "the package; tpm=no does without)");
     }
-    return spawn(tpm, store, guest->name, program, error) || lodge_error_prefix(error, "TPM");
+    return spawn(tpm, store, guest, program, error) || lodge_error_prefix(error, "TPM");
 }
 
 void

@@ -69,8 +69,8 @@ static const LodgeKey guest_keys[] = {
      .help = "Whether the UEFI starts signed systems only, by Microsoft's keys, which are put into "
              "its variables when they are made. `auto`: for profile=windows."},
     {"tpm", LODGE_TYPE_CHOICE, GUEST(tpm), "auto", "auto|yes|no",
-     .help = "A TPM 2.0, emulated by swtpm, whose state is the folder tpm beside the definition. "
-             "`auto`: for profile=windows. Guests with one can't have snapshots."},
+     .help = "A TPM 2.0, emulated by swtpm, whose state is a folder beside the definition. "
+             "`auto`: for profile=windows."},
     {"accel", LODGE_TYPE_CHOICE, GUEST(accel), "auto", "auto|kvm|tcg",
      .help =
          "How its code runs. `auto` takes KVM only where `lodge check` saw it work in hardware."},
@@ -114,6 +114,8 @@ static const LodgeKey guest_keys[] = {
     {"kernel-arguments", LODGE_TYPE_TEXT, GUEST(kernel_arguments), .help = "Its command line."},
     {"variables", LODGE_TYPE_PATH, GUEST(variables), "nvram.qcow2",
      .help = "The file of its UEFI variables, in the guest's folder. `lodge snapshot` changes it."},
+    {"tpm-state", LODGE_TYPE_FILE, GUEST(tpm_state), "tpm",
+     .help = "The folder of its TPM's state, in the guest's folder. `lodge snapshot` changes it."},
     {"forked-from", LODGE_TYPE_TEXT, GUEST(forked_from),
      .help = "Files of other guests that its disks stand on, like web1/root.qcow2, the nearest "
              "first. `lodge fork` writes it."},
@@ -327,6 +329,12 @@ gboolean
 lodge_guest_has_tpm(const LodgeGuest *guest)
 {
     return is_wanted(guest, guest->tpm);
+}
+
+char *
+lodge_guest_tpm_file(const char *state)
+{
+    return g_build_filename(state, "tpm2-00.permall", NULL);
 }
 
 static gboolean

@@ -157,6 +157,7 @@ typedef struct {
     char *initrd;
     char *kernel_arguments;
     char *variables;   /* UEFI's, a file in the guest's folder */
+    char *tpm_state;   /* its TPM's, a folder in the guest's folder */
     char *forked_from; /* files of other guests that its disks stand on, "web1/root.qcow2 …" */
     char *snapshot;    /* that its disks stand on; NULL: none */
     char *snapshots;   /* when to make some, lodge_schedule_parse(); NULL: never */
@@ -180,6 +181,9 @@ void lodge_guest_free(LodgeGuest *guest);
 gboolean lodge_guest_is_uefi(const LodgeGuest *guest);
 gboolean lodge_guest_secure_boot(const LodgeGuest *guest);
 gboolean lodge_guest_has_tpm(const LodgeGuest *guest);
+/* The file in the folder @state that swtpm keeps a TPM's state in, and replaces at one stroke when
+ * that changes. Free with g_free. */
+char *lodge_guest_tpm_file(const char *state);
 
 /* What QEMU needs besides the guest's memory, at least: no memory limit may be less. */
 #define LODGE_QEMU_OVERHEAD_BYTES (G_GUINT64_CONSTANT(64) << 20)

@@ -26,6 +26,7 @@ static const LodgeKey snapshot_keys[] = {
     {"kvm", LODGE_TYPE_BOOL, SNAPSHOT(kvm), "no", .help = "Whether it ran the guest by KVM."},
     {"paused", LODGE_TYPE_BOOL, SNAPSHOT(paused), "no", .help = "Whether the guest was paused."},
     {"variables", LODGE_TYPE_FILE, SNAPSHOT(variables), .help = "The UEFI variables' file."},
+    {"tpm", LODGE_TYPE_FILE, SNAPSHOT(tpm), .help = "The file of its TPM's state."},
 };
 
 static const LodgeKey disk_keys[] = {

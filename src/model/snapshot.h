@@ -31,6 +31,7 @@ typedef struct {
     gboolean kvm;         /* and how it ran the guest */
     gboolean paused;      /* the guest was paused before, and is when it is restored */
     char *variables;      /* UEFI's, a file beside it; NULL: none */
+    char *tpm;            /* its TPM's state, the same */
     GPtrArray *disks;     /* LodgeSnapshotDisk *: the layers that hold its disks */
 } LodgeSnapshot;
 

@@ -10,8 +10,6 @@
 #define PLACE_DEFINITION "guest.conf"
 #define PLACE_VARIABLES "variables"
 #define PLACE_TPM "tpm"
-/* The state of a TPM, in the guest's folder. */
-#define GUEST_TPM "tpm/tpm2-00.permall"
 
 typedef struct {
     char *folder; /* FOLDER/GUEST, absolute */

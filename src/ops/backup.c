@@ -202,8 +202,8 @@ keep_file(const Backup *backup, const char *from, const char *name, char **out_s
     return *out_sum != NULL;
 }
 
-/* Definition and UEFI variables of the moment: a running guest's are where its cover is. swtpm
- * replaces the TPM's state at one stroke, whenever that changes. */
+/* Definition, UEFI variables and the TPM's state of the moment: a running guest's are where its
+ * cover is. */
 static gboolean
 keep_files(const Backup *backup, GError **error)
 {
@@ -211,7 +211,10 @@ keep_files(const Backup *backup, GError **error)
     const char *guest = session->guest->name;
     const char *folder = backup->cover_folder;
     LodgePoint *point = backup->point;
-    g_autofree char *tpm = lodge_store_guest_path(session->store, guest, GUEST_TPM);
+    g_autofree char *tpm_file = lodge_guest_tpm_file(session->guest->tpm_state);
+    g_autofree char *tpm = folder != NULL ? lodge_store_snapshot_path(session->store, guest, folder,
+                                                                      SNAPSHOT_TPM)
+                                          : lodge_store_guest_path(session->store, guest, tpm_file);
     g_autofree char *conf = folder != NULL
                                 ? lodge_store_snapshot_path(session->store, guest, folder,
                                                             SNAPSHOT_DEFINITION)

@@ -119,6 +119,21 @@ make_variables(const Forking *forking, GKeyFile *file, const char *folder, GErro
     return snapshot_copy_file(from, to, error);
 }
 
+/* What the guest sealed by it can be read in the fork, too. */
+static gboolean
+make_tpm(const Forking *forking, GKeyFile *file, const char *folder, GError **error)
+{
+    g_key_file_remove_key(file, "guest", "tpm-state", NULL);
+    if (forking->snapshot->tpm == NULL) {
+        return TRUE;
+    }
+    g_autofree char *from = lodge_store_snapshot_path(
+        forking->store, forking->what->source, forking->snapshot->name, forking->snapshot->tpm);
+    g_autofree char *state = g_build_filename(folder, "tpm", NULL);
+    g_autofree char *to = lodge_guest_tpm_file(state);
+    return lodge_dir_make(state, 0700, error) && snapshot_copy_file(from, to, error);
+}
+
 /* The source's, with another name; and, where no agent will say it, that it is another guest. */
 static gboolean
 make_lodge_seed(const Forking *forking, const char *name, const char *folder, GError **error)
@@ -187,7 +202,7 @@ make_folder(const Forking *forking, const char *name, const char *folder, GError
     if (!g_key_file_load_from_data(file, forking->text, strlen(forking->text),
                                    G_KEY_FILE_KEEP_COMMENTS, error) ||
         !make_disks(forking, file, folder, from, error) || !make_nics(forking, file, name, error) ||
-        !make_variables(forking, file, folder, error)) {
+        !make_variables(forking, file, folder, error) || !make_tpm(forking, file, folder, error)) {
         return FALSE;
     }
     if (forking->guest->forked_from != NULL) {

@@ -57,6 +57,18 @@ snapshot_layer_name(const LodgeStore *store, const char *guest, const char *disk
     }
 }
 
+char *
+snapshot_tpm_name(const LodgeStore *store, const char *guest)
+{
+    for (guint number = 1;; number++) {
+        g_autofree char *folder = g_strdup_printf("tpm-%u", number);
+        g_autofree char *path = lodge_store_guest_path(store, guest, folder);
+        if (!g_file_test(path, G_FILE_TEST_EXISTS)) {
+            return g_steal_pointer(&folder);
+        }
+    }
+}
+
 static gboolean
 check_disk(const LodgeDisk *disk, GError **error)
 {

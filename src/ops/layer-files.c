@@ -110,6 +110,17 @@ add_given_up(const Gathering *gathering, const char *file)
     }
 }
 
+/* What the definition names besides disks. */
+static void
+add_other(const Gathering *gathering, const char *file)
+{
+    g_autofree char *path = g_build_filename(gathering->folder, file, NULL);
+    if (g_file_test(path, G_FILE_TEST_EXISTS)) {
+        guint index = layers_add(gathering->layers, "", path, "qcow2", -1);
+        ((Layer *)gathering->layers->pdata[index])->named = TRUE;
+    }
+}
+
 /* Note which of our layers another guest's chain contains. */
 static void
 note_chain(const Gathering *gathering, const char *other, const char *file, int format)
@@ -161,12 +172,9 @@ layer_files_gather(const LodgeStore *store, const char *guest, GError **error)
             return NULL;
         }
     }
-    g_autofree char *variables = definition != NULL
-                                     ? g_build_filename(folder, definition->variables, NULL)
-                                     : NULL;
-    if (variables != NULL && g_file_test(variables, G_FILE_TEST_EXISTS)) {
-        guint index = layers_add(layers, "", variables, "qcow2", -1);
-        ((Layer *)layers->pdata[index])->named = TRUE;
+    if (definition != NULL) {
+        add_other(&gathering, definition->variables);
+        add_other(&gathering, definition->tpm_state);
     }
     g_auto(GStrv) given_up = definition != NULL ? given_up_read(store, guest, error) : NULL;
     if (given_up == NULL || !add_snapshots(&gathering, guest, error)) {

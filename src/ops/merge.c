@@ -124,8 +124,7 @@ apply(const Session *session, const GPtrArray *layers, const LayerStep *step,
     const Layer *layer = layers->pdata[step->layer];
     g_autofree char *name = g_path_get_basename(layer->file);
     if (step->act == LAYER_REMOVE) {
-        return unlink(layer->file) == 0 || errno == ENOENT ||
-               lodge_error_errno(error, errno, "%s", layer->file);
+        return lodge_tree_remove(layer->file, error); /* a TPM's state is a folder */
     }
     lodge_progress_stage(progress, "%s is merged into what it stands on", name);
     return session->state->has_qemu && merge_is_live(session, layer)

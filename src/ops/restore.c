@@ -89,6 +89,7 @@ set_files(const Restoring *restoring, GKeyFile *file)
     }
     g_key_file_remove_key(file, "guest", "snapshot", NULL);
     g_key_file_remove_key(file, "guest", "variables", NULL);
+    g_key_file_remove_key(file, "guest", "tpm-state", NULL);
 }
 
 /* Addresses anew, of the network there is; one that is not here is for `start` to say. */
@@ -230,9 +231,10 @@ fill_folder(const Restoring *restoring, GError **error)
         }
     }
     const LodgePoint *point = restoring->point;
+    g_autofree char *tpm = lodge_guest_tpm_file("tpm");
     if (file == NULL ||
         !restore_file(restoring, point->variables, PLACE_VARIABLES, "nvram.qcow2", error) ||
-        !restore_file(restoring, point->tpm, PLACE_TPM, GUEST_TPM, error) ||
+        !restore_file(restoring, point->tpm, PLACE_TPM, tpm, error) ||
         !restore_seed(restoring, error)) {
         return FALSE;
     }

@@ -94,6 +94,22 @@ keep_variables(const Creation *creation, GError **error)
     return snapshot_copy_file(from, to, error);
 }
 
+/* Without a command of the guest's at work in it. With memory QEMU asks swtpm for all of its state;
+ * this is what stays when nothing runs. */
+static gboolean
+keep_tpm(const Creation *creation, GError **error)
+{
+    const LodgeGuest *guest = creation->session->guest;
+    g_autofree char *file = lodge_guest_tpm_file(guest->tpm_state);
+    g_autofree char *from = lodge_store_guest_path(creation->session->store, guest->name, file);
+    g_autofree char *to = staging_path(creation, SNAPSHOT_TPM);
+    if (!lodge_guest_has_tpm(guest) || !g_file_test(from, G_FILE_TEST_EXISTS)) {
+        return TRUE;
+    }
+    creation->snapshot->tpm = g_strdup(SNAPSHOT_TPM);
+    return snapshot_copy_file(from, to, error);
+}
+
 static gboolean
 begin_bitmap(const Creation *creation, GError **error)
 {
@@ -173,8 +189,9 @@ static gboolean
 take_disks(const Creation *creation, LiveSnapshot *live, GError **error)
 {
     lodge_fault("create-stopped");
-    if (!keep_variables(creation, error) || !write_conf(creation, error) ||
-        !name_layers(creation, error) || !live_snapshot_switch(live, error)) {
+    if (!keep_variables(creation, error) || !keep_tpm(creation, error) ||
+        !write_conf(creation, error) || !name_layers(creation, error) ||
+        !live_snapshot_switch(live, error)) {
         return FALSE;
     }
     lodge_fault("create-switched");
@@ -253,7 +270,7 @@ take_stopped(const Creation *creation, GError **error)
 {
     creation->snapshot->kind = LODGE_SNAPSHOT_STOPPED;
     return prepare((Creation *)creation, error) && keep_variables(creation, error) &&
-           write_conf(creation, error) && name_layers(creation, error);
+           keep_tpm(creation, error) && write_conf(creation, error) && name_layers(creation, error);
 }
 
 /* --- Both ------------------------------------------------------------------------------------- */
@@ -281,15 +298,6 @@ check_wish(const Session *session, const char *name, gboolean with_memory, GErro
                                wanted, free_there);
     }
     return TRUE;
-}
-
-static gboolean
-check_tpm(const Session *session, GError **error)
-{
-    return !lodge_guest_has_tpm(session->guest) ||
-           lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                           "it has a TPM, whose state a snapshot does not keep, and which must "
-                           "not go back without its disks (tpm=no does without one)");
 }
 
 static gboolean
@@ -367,10 +375,9 @@ lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
                                                : g_date_time_format(now, "%Y%m%d-%H%M%S");
     g_autoptr(LodgeSnapshot) snapshot = describe(session, wish, name);
     gboolean with_memory = session->state->has_qemu && !wish->disks_only;
-    g_autoptr(GPtrArray)
-        fresh = check_wish(session, name, with_memory, error) && check_tpm(session, error)
-                    ? plan_layers(session, snapshot, error)
-                    : NULL;
+    g_autoptr(GPtrArray) fresh = check_wish(session, name, with_memory, error)
+                                     ? plan_layers(session, snapshot, error)
+                                     : NULL;
     g_autofree char *staging = snapshot_staging_name(name);
     const Creation creation = {
         session, wish, lodge_job_progress(session->job, progress), snapshot, fresh, staging, NULL};

@@ -11,6 +11,7 @@
 #define SNAPSHOT_DEFINITION "guest.conf"
 #define SNAPSHOT_MEMORY "memory"
 #define SNAPSHOT_VARIABLES "variables"
+#define SNAPSHOT_TPM "tpm"
 /* Beside the folders: a guest whose memory is being read. */
 #define SNAPSHOT_LOADING ".loading"
 
@@ -70,6 +71,9 @@ gboolean snapshot_copy_file(const char *from, const char *to, GError **error);
 
 /* A name for a new file in the guest's folder layers/, like "layers/root-3.qcow2". Free it. */
 char *snapshot_layer_name(const LodgeStore *store, const char *guest, const char *disk);
+
+/* A name for a new folder of a TPM's state in the guest's folder, like "tpm-1". Free it. */
+char *snapshot_tpm_name(const LodgeStore *store, const char *guest);
 
 /* The running guest. */
 typedef struct {

@@ -119,6 +119,9 @@ give_up_present(const Restoration *restoration, GError **error)
     if (g_str_has_prefix(now->variables, "layers/")) {
         g_ptr_array_add(files, now->variables);
     }
+    if (lodge_guest_has_tpm(now)) {
+        g_ptr_array_add(files, now->tpm_state);
+    }
     g_ptr_array_add(files, NULL);
     return given_up_add(restoration->session->store, now->name, (const char *const *)files->pdata,
                         error);
@@ -138,6 +141,29 @@ restore_variables(const Restoration *restoration, const char *variables, GError 
     return snapshot_copy_file(from, to, error);
 }
 
+/* In a folder of its own: what its TPM is now counts until the definition names that. A guest that
+ * had none yet gets a new one. */
+static gboolean
+restore_tpm(const Restoration *restoration, GError **error)
+{
+    const LodgeStore *store = restoration->session->store;
+    const char *guest = restoration->guest->name;
+    const LodgeSnapshot *snapshot = restoration->snapshot;
+    if (!lodge_guest_has_tpm(restoration->guest)) {
+        return TRUE;
+    }
+    g_autofree char *name = snapshot_tpm_name(store, guest);
+    g_autofree char *folder = lodge_store_guest_path(store, guest, name);
+    const char *const given_up[] = {name, NULL};
+    g_key_file_set_string(restoration->file, "guest", "tpm-state", name);
+    if (!given_up_add(store, guest, given_up, error) || !lodge_dir_make(folder, 0700, error)) {
+        return FALSE;
+    }
+    g_autofree char *to = lodge_guest_tpm_file(folder);
+    g_autofree char *from = lodge_store_snapshot_path(store, guest, snapshot->name, snapshot->tpm);
+    return snapshot->tpm == NULL || snapshot_copy_file(from, to, error);
+}
+
 /* Disks and definition. */
 static gboolean
 go_back(const Restoration *restoration, GError **error)
@@ -154,7 +180,8 @@ go_back(const Restoration *restoration, GError **error)
     }
     lodge_progress_stage(restoration->progress, "new layers are made");
     if (!fresh_layers_make(session, fresh, variables, error) ||
-        !restore_variables(restoration, variables, error) || !give_up_present(restoration, error)) {
+        !restore_variables(restoration, variables, error) || !restore_tpm(restoration, error) ||
+        !give_up_present(restoration, error)) {
         return FALSE;
     }
     fresh_layers_name(restoration->file, fresh, snapshot->name, variables);

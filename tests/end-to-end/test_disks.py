@@ -367,10 +367,14 @@ def test_pci_rules(store, tiny, pci_host):
 @pytest.mark.skipif(shutil.which("swtpm") is None or not Path("/usr/share/OVMF").exists(),
                     reason="swtpm or OVMF is not installed")
 def test_windows_profile(store, tmp_path):
-    """Secure boot, and a TPM that keeps its state from one start to the next, and goes with the guest."""
+    """Secure boot, and a TPM whose state stays from one start to the next, goes back with snapshots, into
+    forks, and away with the guest."""
     tmp_path.chmod(0o755)
     boot_disk(tmp_path / "disk.img", "x")
     store("create", "w1", "--disk", tmp_path / "disk.img", "--profile", "windows", "--no-start")
+    shutil.move(tmp_path / "disk.img", store.guest("w1", "disk.img"))
+    conf = store.guest("w1", "guest.conf")
+    conf.write_text(conf.read_text().replace(f"{tmp_path}/", ""))
     state = Path(store.guest("w1", "tpm/tpm2-00.permall"))
     store("start", "w1", "--no-wait")
     [tpm] = store.qmp("w1", "query-tpm")
@@ -378,13 +382,25 @@ def test_windows_profile(store, tmp_path):
     assert store.qmp("w1", "qom-get", path="/machine", property="smm") == "on"
     wait_for(state.exists, "the TPM's state")
     inode = store.guest("w1", "tpm").stat().st_ino
-    assert "TPM" in store("snapshot", "create", "w1", "s", status=6)
+    store("snapshot", "create", "w1", "s")
+    kept = store.guest("w1", "snapshots/s/tpm").read_bytes()
     assert "swtpm" in describe(processes_with(f"={store.folder}"))
     store("kill", "w1")
     assert "swtpm" not in describe(processes_with(f"={store.folder}"))
     store("start", "w1", "--no-wait")
     assert store.qmp("w1", "query-tpm") and store.guest("w1", "tpm").stat().st_ino == inode
-    store("delete", "w1", "--yes", "--force")
+    wait_for(lambda: state.read_bytes() != kept, "it counts its starts")
+    store("snapshot", "restore", "w1", "s", "--yes")
+    assert store.qmp("w1", "query-status")["status"] == "running" and store.qmp("w1", "query-tpm")
+    store("kill", "w1")
+    store("snapshot", "restore", "w1", "s", "--cold", "--yes")
+    [state] = store.guest("w1").glob("tpm*/tpm2-00.permall")
+    assert state.read_bytes() == kept
+    store("fork", "w1", "w2")
+    assert store.guest("w2", "tpm/tpm2-00.permall").read_bytes() == kept
+    store("start", "w2", "--no-wait")
+    assert store.qmp("w2", "query-tpm")
+    store("delete", "w2", "w1", "--yes", "--force")
     assert not state.exists()
 
 
