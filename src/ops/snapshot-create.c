@@ -21,15 +21,14 @@
 
 #include "base/base.h"
 #include "ops/merge.h"
+#include "ops/rest.h"
 #include "ops/snapshot-mend.h"
 #include "ops/snapshot-private.h"
 #include "qemu/img-bitmap.h"
-#include "qmp/guest-agent.h"
 #include "store/snapshots.h"
 
 enum {
     MONITOR_TIMEOUT_MS = 10000,
-    AGENT_TIMEOUT_MS = 10000,
 };
 
 typedef struct {
@@ -155,35 +154,6 @@ name_layers(const Creation *creation, GError **error)
 
 /* --- A guest that runs ------------------------------------------------------------------------ */
 
-/* Have the guest's file systems at rest, if its agent can: the connection keeps them so. */
-static LodgeGuestAgent *
-freeze(const Creation *creation)
-{
-    const Session *session = creation->session;
-    g_autofree char *path = lodge_store_run_path(session->store, session->guest->name,
-                                                 "agent.sock");
-    gint64 deadline = lodge_deadline_in(AGENT_TIMEOUT_MS);
-    g_autoptr(LodgeGuestAgent)
-        agent = session->state->agent ? lodge_guest_agent_connect(path, deadline, NULL) : NULL;
-    g_autoptr(GError) problem = NULL;
-    if (agent != NULL && lodge_guest_agent_freeze(agent, deadline, NULL, &problem)) {
-        return g_steal_pointer(&agent);
-    }
-    if (agent != NULL) {
-        lodge_guest_agent_thaw(agent, lodge_deadline_in(AGENT_TIMEOUT_MS), NULL, NULL);
-    }
-    lodge_progress_stage(creation->progress, "file systems are not at rest: %s",
-                         problem != NULL ? problem->message : "no agent answers");
-    return NULL;
-}
-
-static gboolean
-stop_cpus(LiveSnapshot *live, GError **error)
-{
-    return !live->was_running ||
-           lodge_qmp_run(live->hotplug.qmp, live->hotplug.deadline, error, "stop", NULL);
-}
-
 /* UEFI's variables are written by QEMU when it stops; so for them the guest must stand still. */
 static gboolean
 take_disks(const Creation *creation, LiveSnapshot *live, GError **error)
@@ -211,14 +181,25 @@ static gboolean
 take_disks_only(const Creation *creation, LiveSnapshot *live, GError **error)
 {
     lodge_progress_stage(creation->progress, "file systems come to rest");
-    g_autoptr(LodgeGuestAgent) agent = freeze(creation);
-    creation->snapshot->kind = agent != NULL ? LODGE_SNAPSHOT_FROZEN : LODGE_SNAPSHOT_PLUG;
-    gboolean fine = stop_cpus(live, error) && take_disks(creation, live, error);
-    fine = live_snapshot_resume(live, fine ? error : NULL) && fine;
-    if (agent != NULL &&
-        !lodge_guest_agent_thaw(agent, lodge_deadline_in(AGENT_TIMEOUT_MS), NULL, NULL)) {
-        lodge_progress_stage(creation->progress, "the agent did not say that file systems go on");
+    g_auto(Rest) rest = {0};
+    g_autoptr(GError) problem = NULL;
+    gboolean frozen = rest_begin(&rest, creation->session, &problem);
+    if (!frozen) {
+        lodge_progress_stage(creation->progress, "file systems are not at rest: %s",
+                             problem->message);
     }
+    creation->snapshot->kind = frozen ? LODGE_SNAPSHOT_FROZEN : LODGE_SNAPSHOT_PLUG;
+    lodge_fault("create-frozen");
+    gboolean fine = live_snapshot_stop(live, error) && take_disks(creation, live, error);
+    fine = live_snapshot_resume(live, fine ? error : NULL) && fine;
+    g_clear_error(&problem);
+    if (rest_end(&rest, &problem)) {
+        return fine;
+    }
+    if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT)) {
+        creation->snapshot->kind = LODGE_SNAPSHOT_PLUG;
+    }
+    lodge_progress_stage(creation->progress, "file systems were to go on: %s", problem->message);
     return fine;
 }
 

@@ -161,6 +161,14 @@ live_snapshot_add_layers(LiveSnapshot *live, const GPtrArray *fresh, GError **er
     return TRUE;
 }
 
+gboolean
+live_snapshot_stop(LiveSnapshot *live, GError **error)
+{
+    renew_deadline(live); /* file systems may have been long in coming to rest */
+    return !live->was_running ||
+           lodge_qmp_run(live->hotplug.qmp, live->hotplug.deadline, error, "stop", NULL);
+}
+
 static gboolean
 set_capabilities(const Hotplug *hotplug, gboolean waits, GError **error)
 {

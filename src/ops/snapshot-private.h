@@ -92,6 +92,9 @@ void live_snapshot_clear(LiveSnapshot *live);
 /* Give QEMU the new layers, unused yet. */
 gboolean live_snapshot_add_layers(LiveSnapshot *live, const GPtrArray *fresh, GError **error);
 
+/* Have it stand still. */
+gboolean live_snapshot_stop(LiveSnapshot *live, GError **error);
+
 /* Write memory to @path while the guest runs, until it has stopped for the rest. */
 gboolean live_snapshot_write_memory(LiveSnapshot *live, const char *path, GError **error);
 

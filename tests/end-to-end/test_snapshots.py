@@ -283,6 +283,23 @@ def test_layers_merge_while_it_runs(running):
     assert top(lodge, "run").name == "root.qcow2"
 
 
+@with_faults
+def test_file_systems_rest_by_lodge_agent(running):
+    """QEMU's is not asked; and they go on when who had them rest is killed."""
+    lodge = running
+    sh(lodge, "killall -STOP qemu-ga")
+    made = lodge("snapshot", "create", "run", "calm", "--disks-only", "--json").json
+    assert made["kind"] == "frozen"
+    lodge("snapshot", "create", "run", "never", "--disks-only", status=-signal.SIGKILL,
+          env={"LODGE_TEST_FAULT": "create-frozen"})
+    sh(lodge, "echo again > /data/written && sync")
+    lodge("pause", "run")
+    assert lodge("snapshot", "create", "run", "still", "--disks-only", "--json").json["kind"] == "plug"
+    lodge("resume", "run")
+    sh(lodge, "killall -CONT qemu-ga")
+    clear(lodge)
+
+
 # Steps that leave the same as another here, or as one of a stopped guest, are not among them.
 LIVE = [(*words.split(), step)
         for words, steps in [
