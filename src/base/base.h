@@ -1,6 +1,7 @@
 /* The base layer's public header: includes the parts, each of which documents itself. */
 #pragma once
 
+#include "base/child.h"
 #include "base/detached.h"
 #include "base/error.h"
 #include "base/fault.h"
@@ -12,6 +13,7 @@
 #include "base/pci-address.h"
 #include "base/process.h"
 #include "base/progress.h"
+#include "base/random.h"
 #include "base/text.h"
 #include "base/units.h"
 #include "base/usb-spec.h"

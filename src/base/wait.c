@@ -38,6 +38,19 @@ lodge_interrupt_install(void)
     sigaction(SIGHUP, &action, NULL);
 }
 
+void
+lodge_interrupt_renew(void)
+{
+    int fresh[2];
+    if (interrupt_pipe[0] < 0 || pipe2(fresh, O_CLOEXEC | O_NONBLOCK) < 0) {
+        return;
+    }
+    close(interrupt_pipe[0]);
+    close(interrupt_pipe[1]);
+    interrupt_pipe[1] = fresh[1];
+    interrupt_pipe[0] = fresh[0];
+}
+
 int
 lodge_interrupt_signal(void)
 {

@@ -16,6 +16,8 @@ gboolean lodge_deadline_passed(gint64 deadline);
  * with LODGE_ERROR_INTERRUPTED, so that the command can unwind and tidy up. For programs' main().
  */
 void lodge_interrupt_install(void);
+/* For a child of fork(): it hears of signals by a pipe of its own. */
+void lodge_interrupt_renew(void);
 /* For moments that must come to their end, by deadlines of their own: until
  * lodge_interrupt_release() no wait is interrupted. A signal that comes meanwhile counts
  * afterwards. Pairs may be nested. */

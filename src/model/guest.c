@@ -522,7 +522,8 @@ lodge_guest_parse(const char *name, const char *text, gsize length, GError **err
 char *
 lodge_mac_random(void)
 {
-    guint32 number = g_random_int();
+    guint32 number = 0;
+    lodge_random(&number, sizeof number);
     return g_strdup_printf("52:54:00:%02x:%02x:%02x", number >> 16 & 0xff, number >> 8 & 0xff,
                            number & 0xff);
 }
