@@ -1,0 +1,18 @@
+/* What QEMU writes when it migrates a guest, taken apart: memory into a file that can be mapped,
+ * the rest as it came. */
+#pragma once
+
+#include <glib.h>
+
+typedef struct {
+    int memory_fd;      /* a file of @size_bytes, all holes */
+    guint64 size_bytes; /* of the guest's memory */
+    int state_fd;       /* a file, empty */
+} LodgeMemoryStream;
+
+/* Read a migration stream from @from (a pipe) until it ends. What the guest has in memory goes into
+ * @to->memory_fd, where it was last said; pages that it never touched stay holes. The stream
+ * without it goes into @to->state_fd: a QEMU that maps the file as its memory, and then reads that,
+ * is where the first one was. INVALID says what in the stream is not understood, or that it ended
+ * early; INTERRUPTED. */
+gboolean lodge_memory_stream_split(int from, const LodgeMemoryStream *to, GError **error);
