@@ -56,6 +56,34 @@ ports_json(const LodgeCli *cli, const char *name)
     return list;
 }
 
+/* {"prefix", "uplink", "preferred_until", "valid_until"}, or NULL. */
+static json_t *
+delegated_json(const LodgeCli *cli, const LodgeNetwork *network)
+{
+    g_autofree char *path = lodge_store_network_run_path(cli->store, network->name,
+                                                         "delegated.json");
+    return network->delegation ? lodge_json_read(path, 65536, NULL) : NULL;
+}
+
+static void
+print_delegated(const LodgeCli *cli, const LodgeNetwork *network)
+{
+    g_autoptr(json_t) value = delegated_json(cli, network);
+    if (!network->delegation || lodge_net_state(cli->store, network->name) == LODGE_NET_DOWN) {
+        return;
+    }
+    if (value == NULL) {
+        printf("  %-14s nothing yet (`lodge events` tells why)\n", "delegated");
+        return;
+    }
+    g_autoptr(GDateTime)
+        until = g_date_time_new_from_unix_local(lodge_json_int(value, "valid_until", 0));
+    g_autofree char *time = until != NULL ? g_date_time_format(until, "%F %H:%M") : g_strdup("–");
+    g_autofree char *prefix = lodge_text_printable(lodge_json_string(value, "prefix", ""));
+    printf("  %-14s %s, by %s, until %s\n", "delegated", prefix,
+           lodge_json_string(value, "uplink", ""), time);
+}
+
 static json_t *
 network_json(const LodgeCli *cli, const LodgeNetwork *network)
 {
@@ -66,6 +94,8 @@ network_json(const LodgeCli *cli, const LodgeNetwork *network)
         g_autofree char *text = lodge_schema_format(&section->keys[i], network);
         json_object_set_new(value, section->keys[i].name, lodge_json_string_or_null(text));
     }
+    json_t *delegated = delegated_json(cli, network);
+    json_object_set_new(value, "delegated", delegated != NULL ? delegated : json_null());
     json_object_set_new(value, "ports", ports_json(cli, network->name));
     return value;
 }
@@ -126,7 +156,8 @@ counts(const LodgeNetwork *network, const char *key, const char *value)
     if (g_str_equal(key, "host")) {
         return network->mode == LODGE_NETWORK_ISOLATED;
     }
-    if (g_str_equal(key, "vlan-aware") || g_str_equal(key, "nat64")) {
+    if (g_str_equal(key, "vlan-aware") || g_str_equal(key, "delegation") ||
+        g_str_equal(key, "nat64")) {
         return g_str_equal(value, "yes");
     }
     return TRUE;
@@ -154,6 +185,7 @@ lodge_cmd_network_show(LodgeCli *cli, int argc, char **argv, GError **error)
             printf("  %-14s %s\n", section->keys[i].name, shown);
         }
     }
+    print_delegated(cli, network);
     g_autoptr(GPtrArray) ports = lodge_net_ports(cli->store, network->name);
     for (guint i = 0; i < ports->len; i++) {
         const LodgePort *port = ports->pdata[i];

@@ -55,6 +55,12 @@ static const LodgeKey network_keys[] = {
          "host."},
     {"prefix", LODGE_TYPE_PREFIX6, NETWORK(prefix),
      .help = "The guests' IPv6 addresses, a /64. `lodge network create` makes a unique local one."},
+    {"delegation", LODGE_TYPE_BOOL, NETWORK(delegation), "no",
+     .help =
+         "Mode `nat`: ask the router on uplink= (without it, where the host's IPv6 routes lead) "
+         "for a global /64 too, by DHCPv6 prefix delegation. Guests make a second address of it "
+         "and their MAC, and reach the world untranslated. Those of prefix= stay, for names and "
+         "forwards."},
     {"ip", LODGE_TYPE_CHOICE, NETWORK(ip), "dual", "dual|4|6",
      .help = "Which families guests get: both, IPv4 only, IPv6 only."},
     {"range", LODGE_TYPE_RANGE4, NETWORK(range),
@@ -113,6 +119,7 @@ lodge_network_free(LodgeNetwork *network)
     if (network != NULL) {
         lodge_schema_clear(&sections[0], network);
         g_free(network->name);
+        g_free(network->delegated);
         g_free(network);
     }
 }
@@ -168,6 +175,12 @@ lodge_network_prefix(const LodgeNetwork *network, LodgePrefix *out_prefix)
         *out_prefix = prefix;
     }
     return has;
+}
+
+gboolean
+lodge_network_delegated(const LodgeNetwork *network, LodgePrefix *out_prefix)
+{
+    return network->delegated != NULL && lodge_prefix_parse(network->delegated, out_prefix, NULL);
 }
 
 gboolean
@@ -457,6 +470,11 @@ check_whole(const LodgeNetwork *network, GError **error)
         (network->mode != LODGE_NETWORK_BRIDGED || network->uplink == NULL || network->vlan != 0)) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "vlan-aware=yes is for mode=bridged with uplink=, without vlan=");
+    }
+    if (network->delegation &&
+        (network->mode != LODGE_NETWORK_NAT || !network->dhcp || network->ip == LODGE_IP_4)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "delegation=yes is for mode=nat with IPv6 and dhcp=yes");
     }
     if (network->mtu != 0 && network->mtu < 576) {
         return lodge_error_set(error, LODGE_ERROR_INVALID, "mtu: %u is less than the least, 576",

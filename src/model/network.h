@@ -27,8 +27,11 @@ typedef struct {
     gboolean vlan_aware;
     char *subnet; /* IPv4; NULL: none */
     char *prefix; /* IPv6; NULL: none */
-    int ip;       /* LodgeIpFamilies */
-    char *range;  /* of the guests' IPv4 addresses */
+    gboolean delegation;
+    char *delegated; /* the /64 that the uplink's router has delegated to the network that runs: in
+                        no definition, and NULL while there is none */
+    int ip;          /* LodgeIpFamilies */
+    char *range;     /* of the guests' IPv4 addresses */
     gboolean dhcp;
     char *dns; /* servers that are asked; NULL: the host's */
     char *domain;
@@ -59,9 +62,10 @@ char *lodge_network_format(const LodgeNetwork *network);
 const char *lodge_network_mode_word(const LodgeNetwork *network);
 
 /* Does the network have addresses of a family, by its mode, `ip` and prefixes? The prefix goes to
- * @out_prefix (may be NULL). */
+ * @out_prefix (may be NULL). The third is the delegated one, which comes and goes while it runs. */
 gboolean lodge_network_subnet(const LodgeNetwork *network, LodgePrefix *out_prefix);
 gboolean lodge_network_prefix(const LodgeNetwork *network, LodgePrefix *out_prefix);
+gboolean lodge_network_delegated(const LodgeNetwork *network, LodgePrefix *out_prefix);
 
 /* Is the bridge, with its addresses and services, Lodge's to make? */
 gboolean lodge_network_has_own_bridge(const LodgeNetwork *network);

@@ -5,9 +5,8 @@
 #include "net/nat64.h"
 #include "net/net-private.h"
 
-/* What the host and the other networks have. */
-static GPtrArray *
-taken_prefixes(LodgeNet *net, const char *name, const char *bridge, GError **error)
+GPtrArray *
+lodge_net_taken_prefixes(LodgeNet *net, const char *name, const char *bridge, GError **error)
 {
     g_autoptr(GPtrArray)
         taken = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_owned_prefix_free);
@@ -45,7 +44,8 @@ lodge_net_check_overlap(LodgeNet *net, const LodgeNetwork *network, GError **err
     if (network->mode == LODGE_NETWORK_ROUTED || network->mode == LODGE_NETWORK_BRIDGED) {
         return TRUE;
     }
-    g_autoptr(GPtrArray) taken = taken_prefixes(net, network->name, network->bridge, error);
+    g_autoptr(GPtrArray)
+        taken = lodge_net_taken_prefixes(net, network->name, network->bridge, error);
     g_autoptr(GPtrArray)
         own = g_ptr_array_new_with_free_func((GDestroyNotify)lodge_owned_prefix_free);
     lodge_network_add_prefixes(network, own);
@@ -73,7 +73,7 @@ lodge_net_choose_prefixes(LodgeNet *net, const char *name, GKeyFile *file, GErro
     g_autofree char *ip = value_of(file, "ip", "dual");
     g_autofree char *subnet = value_of(file, "subnet", NULL);
     g_autofree char *prefix = value_of(file, "prefix", NULL);
-    g_autoptr(GPtrArray) taken = taken_prefixes(net, name, NULL, error);
+    g_autoptr(GPtrArray) taken = lodge_net_taken_prefixes(net, name, NULL, error);
     LodgePrefix chosen;
     if (taken == NULL) {
         return FALSE;

@@ -8,6 +8,7 @@
 
 #include "base/base.h"
 #include "net/bridge.h"
+#include "net/delegated.h"
 #include "net/net-private.h"
 #include "net/resolved.h"
 
@@ -197,6 +198,7 @@ lodge_network_delete(const LodgeStore *store, const char *name, GError **error)
         return lodge_error_errno(error, errno, "Removing %s", path);
     }
     unlink(leases);
+    lodge_net_forget_delegation(store, name);
     return lodge_tree_remove(run, error);
 }
 

@@ -30,6 +30,11 @@ add_ranges(GString *text, const LodgeNetwork *network)
         g_autofree char *base = lodge_prefix_format_address(&prefix);
         g_string_append_printf(text, "dhcp-range=%s,static,slaac,64,12h\n", base);
     }
+    if (network->delegation) {
+        /* Whatever prefix the bridge has an address of; one that it has lost is told to be old. */
+        g_string_append_printf(text, "dhcp-range=::,constructor:%s,ra-only,64,12h\n",
+                               network->bridge);
+    }
 }
 
 static void

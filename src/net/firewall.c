@@ -192,7 +192,8 @@ static const char inet_table[] =
     "        # Each guest keeps its address, to get one of its own by which answers come back.\n"
     "        oifname @translators accept\n"
     "        meta nfproto ipv4 iifname @masked4 masquerade\n"
-    "        meta nfproto ipv6 iifname @masked6 masquerade\n"
+    "        # Only these: an address that was delegated goes out as it is.\n"
+    "        iifname @masked6 ip6 saddr fc00::/7 masquerade\n"
     "    }\n"
     "    chain forward {\n"
     "        type filter hook forward priority filter; policy accept;\n"
@@ -284,6 +285,10 @@ own_addresses(const Elements *elements, const char *family, const LodgeNetwork *
     if (lodge_network_prefix(network, &prefix) && prefix.length == 64) {
         made = lodge_prefix_eui64(&prefix, port->mac);
         own6(elements, family, port, &made);
+    }
+    if (lodge_network_delegated(network, &prefix)) {
+        LodgePrefix lent = lodge_prefix_eui64(&prefix, port->mac);
+        own6(elements, family, port, &lent);
     }
     if (port->address6 != NULL && lodge_address_parse(port->address6, &address, NULL) &&
         !lodge_prefix_equal(&address, &made)) {
@@ -413,6 +418,9 @@ network_elements(const Elements *elements, const LodgeNetwork *network)
     }
     if (lodge_network_prefix(network, NULL)) {
         element(elements, "inet", "nets6", "%s", network->prefix);
+    }
+    if (network->delegated != NULL) {
+        element(elements, "inet", "nets6", "%s", network->delegated);
     }
     /* A prefix that the world routes to us needs no translation. */
     if (lodge_network_prefix(network, &prefix) && lodge_prefix_contains(&unique_local, &prefix)) {

@@ -227,7 +227,7 @@ lodge_link_begin_routed(LodgeNetlink *netlink, const LodgePortSpec *spec)
     lodge_link_set_up(netlink, spec->name, spec->index, TRUE);
 }
 
-static void
+static struct nl_msg *
 put_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, guint32 flags,
             gboolean add)
 {
@@ -257,6 +257,16 @@ put_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, guint3
         nla_put(message, IFA_BROADCAST, sizeof bits, &bits);
     }
     lodge_netlink_tolerate(netlink, add ? EEXIST : EADDRNOTAVAIL);
+    return message;
+}
+
+void
+lodge_link_lent_address(LodgeNetlink *netlink, int index, const LodgePrefix *address,
+                        guint32 preferred_s, guint32 valid_s)
+{
+    struct ifa_cacheinfo times = {.ifa_prefered = preferred_s, .ifa_valid = valid_s};
+    struct nl_msg *message = put_address(netlink, index, address, IFA_F_NOPREFIXROUTE, TRUE);
+    nla_put(message, IFA_CACHEINFO, sizeof times, &times);
 }
 
 void
@@ -296,6 +306,27 @@ lodge_link_route(LodgeNetlink *netlink, int index, const LodgePrefix *target,
     if (gateway != NULL) {
         nla_put(message, RTA_GATEWAY, width, gateway->bytes);
     }
+    if (!add) {
+        lodge_netlink_tolerate(netlink, ESRCH);
+    }
+}
+
+void
+lodge_link_unreachable(LodgeNetlink *netlink, const LodgePrefix *target, gboolean add)
+{
+    g_autofree char *text = lodge_prefix_format(target);
+    struct rtmsg head = {
+        .rtm_family = (guint8)target->family,
+        .rtm_dst_len = (guint8)target->length,
+        .rtm_table = RT_TABLE_MAIN,
+        .rtm_protocol = RTPROT_STATIC,
+        .rtm_type = RTN_UNREACHABLE,
+    };
+    struct nl_msg *message = lodge_netlink_message(
+        netlink, add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
+        "%s unreachable route %s", add ? "Adding" : "Removing", text);
+    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
+    nla_put(message, RTA_DST, (int)lodge_prefix_width(target) / 8, target->bytes);
     if (!add) {
         lodge_netlink_tolerate(netlink, ESRCH);
     }

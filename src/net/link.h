@@ -65,11 +65,18 @@ void lodge_link_port_vlans(LodgeNetlink *netlink, const LodgePortSpec *spec);
 /* Add (or with @add FALSE remove) an address; IPv6 without duplicate detection. Present already or
  * absent already is fine. */
 void lodge_link_address(LodgeNetlink *netlink, int index, const LodgePrefix *address, gboolean add);
+/* The same for one that others have lent us, for so many seconds from now on. Present already, its
+ * times change. Its route the kernel would keep for so long even if the address is removed: it is
+ * for lodge_link_route(). */
+void lodge_link_lent_address(LodgeNetlink *netlink, int index, const LodgePrefix *address,
+                             guint32 preferred_s, guint32 valid_s);
 /* The same, with no route to its prefix by that: for addresses that many links have. */
 void lodge_link_bare_address(LodgeNetlink *netlink, int index, const LodgePrefix *address);
 /* Add or remove a route through a link itself, or through @gateway (NULL: none). */
 void lodge_link_route(LodgeNetlink *netlink, int index, const LodgePrefix *target,
                       const LodgePrefix *gateway, gboolean add);
+/* Add or remove a route that sends back all that has no better one. */
+void lodge_link_unreachable(LodgeNetlink *netlink, const LodgePrefix *target, gboolean add);
 /* Answer for @address on a link (proxy ARP and neighbour discovery). */
 void lodge_link_proxy(LodgeNetlink *netlink, int index, const LodgePrefix *address, gboolean add);
 

@@ -16,6 +16,8 @@ struct LodgeNet {
 /* Take the network's lock, which orders all that changes it, or the host's, which orders changes of
  * what networks share. A network's is taken first. -1 on error. */
 int lodge_net_lock(const LodgeStore *store, const char *network, GError **error);
+/* The same without waiting for who holds it: BUSY. For keepers, whom a holder may be ending. */
+int lodge_net_lock_at_once(const LodgeStore *store, const char *network, GError **error);
 int lodge_net_lock_host(const LodgeStore *store, GError **error);
 
 /* <run>/networks/.sysctls.json */
@@ -29,6 +31,11 @@ gboolean lodge_net_nft(LodgeNet *net, const char *commands, GError **error);
 
 /* Bring the whole ruleset in line with the networks that are up, but @except (may be NULL). */
 gboolean lodge_net_reload_firewall(LodgeNet *net, const char *except, GError **error);
+
+/* What the host and the other networks have, of LodgeOwnedPrefix *; what is on @bridge (may be
+ * NULL) does not count. */
+GPtrArray *lodge_net_taken_prefixes(LodgeNet *net, const char *name, const char *bridge,
+                                    GError **error);
 
 /* Make a tap a port of the network's bridge, in its VLANs, and set it up. UNSUPPORTED if it has
  * VLANs and the bridge does not keep such apart. */

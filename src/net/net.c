@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "net/delegated.h"
 #include "net/firewall.h"
 #include "net/link.h"
 #include "net/net-private.h"
@@ -39,21 +40,21 @@ lodge_net_free(LodgeNet *net)
 }
 
 static int
-take_lock(const char *folder, const char *file, GError **error)
+take_lock(const char *folder, const char *file, gint64 timeout_ms, GError **error)
 {
     g_autofree char *path = g_build_filename(folder, file, NULL);
     if (!lodge_dir_make(folder, 0755, error)) {
         return -1;
     }
-    return lodge_lock_take_within(path, LOCK_TIMEOUT_MS, error);
+    return lodge_lock_take_within(path, timeout_ms, error);
 }
 
-int
-lodge_net_lock(const LodgeStore *store, const char *network, GError **error)
+static int
+lock_network(const LodgeStore *store, const char *network, gint64 timeout_ms, GError **error)
 {
     g_autofree char *folder = g_build_filename(store->run, "networks", NULL);
     g_autofree char *file = g_strdup_printf(".%s.lock", network);
-    int fd = take_lock(folder, file, error);
+    int fd = take_lock(folder, file, timeout_ms, error);
     if (fd < 0) {
         lodge_error_prefix(error, "network %s", network);
     }
@@ -61,10 +62,22 @@ lodge_net_lock(const LodgeStore *store, const char *network, GError **error)
 }
 
 int
+lodge_net_lock(const LodgeStore *store, const char *network, GError **error)
+{
+    return lock_network(store, network, LOCK_TIMEOUT_MS, error);
+}
+
+int
+lodge_net_lock_at_once(const LodgeStore *store, const char *network, GError **error)
+{
+    return lock_network(store, network, 0, error);
+}
+
+int
 lodge_net_lock_host(const LodgeStore *store, GError **error)
 {
     g_autofree char *folder = g_build_filename(store->run, "networks", NULL);
-    return take_lock(folder, ".host.lock", error);
+    return take_lock(folder, ".host.lock", LOCK_TIMEOUT_MS, error);
 }
 
 char *
@@ -85,7 +98,11 @@ lodge_net_running(const LodgeStore *store, const char *name)
     gsize length = 0;
     g_autofree char *path = lodge_store_network_run_path(store, name, "network.conf");
     g_autofree char *text = lodge_file_read(path, MARKER_LIMIT_BYTES, &length, NULL);
-    return text != NULL ? lodge_network_parse(name, text, length, NULL) : NULL;
+    LodgeNetwork *network = text != NULL ? lodge_network_parse(name, text, length, NULL) : NULL;
+    if (network != NULL && network->delegation) {
+        network->delegated = lodge_net_delegated(store, name);
+    }
+    return network;
 }
 
 const char *

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "net/delegation-keep.h"
 #include "net/net-private.h"
 #include "net/resolv-watch.h"
 #include "net/services.h"
@@ -272,6 +273,7 @@ run(const char *name, int *report_fd, GError **error)
     g_unix_signal_add(SIGTERM, on_terminate, loop);
     g_unix_signal_add(SIGINT, on_terminate, loop);
     lodge_resolv_watch(store, network);
+    lodge_delegation_keep(store, network);
     Supervisor supervisor = {store, name, loop};
     return keep(&supervisor, services, report_fd, error);
 }

@@ -20,6 +20,7 @@
 #include "base/base.h"
 #include "host/distro.h"
 #include "net/address.h"
+#include "net/delegated.h"
 #include "net/foreign.h"
 #include "net/link.h"
 #include "net/nat64.h"
@@ -181,6 +182,7 @@ add_addresses(LodgeNet *net, const LodgeNetwork *network, int index, GError **er
         lodge_link_address(net->netlink, index, &own, TRUE);
         add_gateway(net, index, &prefix);
     }
+    lodge_net_put_delegated(net, network->name, index);
     return lodge_netlink_send(net->netlink, error);
 }
 
@@ -339,8 +341,9 @@ remove_files(const LodgeStore *store, const char *name)
 {
     /* Reservations stay: a guest may be just being made. The marker goes last. */
     static const char *const files[] = {
-        "ports",      "dnsmasq.conf", "dnsmasq.pid",  "dnsmasq.lock", "services", "state.json",
-        "tayga.conf", "tayga.pid",    "unbound.conf", "unbound.pid",  "up",       "network.conf"};
+        "ports",          "dnsmasq.conf", "dnsmasq.pid", "dnsmasq.lock", "services",
+        "state.json",     "tayga.conf",   "tayga.pid",   "unbound.conf", "unbound.pid",
+        "delegated.json", "up",           "network.conf"};
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
         g_autofree char *path = lodge_store_network_run_path(store, name, files[i]);
         lodge_tree_remove(path, NULL);
@@ -361,6 +364,7 @@ tear_down(LodgeNet *net, const char *name, GError **error)
             lodge_net_forget_routed(net, network, ports->pdata[i]);
         }
     }
+    lodge_net_remove_delegated(net, name);
     if (network != NULL) {
         lodge_foreign_close(net, network);
     }

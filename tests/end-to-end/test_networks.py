@@ -1,7 +1,12 @@
 """Guests on networks, on hosts made of network namespaces."""
 
+import contextlib
 import http.server
+import os
+import pathlib
+import re
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -314,3 +319,70 @@ def test_rates_change_at_once(pair):
     assert "rate over 5 mbytes/second" in pair.sh("nft list ruleset")
     pair.lodge("set", "web2", "nic.net.rate-out=")
     assert "rate over" not in pair.sh("nft list ruleset")
+
+
+@contextlib.contextmanager
+def running(host, *words):
+    """A program outside that prints a line when it is ready."""
+    program = subprocess.Popen([*host.outside.prefix, sys.executable, *map(str, words)],
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        program.stdout.readline()
+        yield program
+    finally:
+        program.kill()
+        program.wait()
+
+
+TELL_WHO_ASKS = """
+import socket
+server = socket.create_server(("::", 8000), family=socket.AF_INET6)
+print(flush=True)
+while True:
+    connection, client = server.accept()
+    connection.sendall(client[0].encode())
+    connection.close()
+"""
+
+
+def test_guests_have_addresses_of_the_prefix_that_the_router_delegates(host, tmp_path):
+    lodge = host.lodge
+    before = host.state()
+    prefix = tmp_path / "prefix"
+    prefix.write_text("2001:db8:77:10::/60")
+    server = [pathlib.Path(__file__).parent / "delegating.py", "up0", prefix]
+
+    def own(number):
+        """The guest's address of 2001:db8:77:NUMBER::/64, once it is to be seen in it."""
+        at = wait_until(lambda: re.search(rf"inet6 (2001:db8:77:{number}:\S+)/64 scope global",
+                                          lodge("ssh", "web1", "ip addr").out), 60, "its address")
+        return at[1]
+
+    def seen():
+        return lodge("ssh", "web1", "sleep 1 | timeout 20 nc 2001:db8::1 8000", status=None).out
+
+    with running(host, *server), running(host, "-c", TELL_WHO_ASKS):
+        lodge("network", "create", "lan", "delegation=yes", "--start")
+        lodge.make("web1", "--network", "lan", "--forward", "8080:22")
+        lodge("start", "web1")
+        first = own(10)
+        # Not translated, and with the way back.
+        wait_until(lambda: seen() == first, 60, "the guest outside as itself")
+        shown = lodge("network", "show", "lan", "--json").json["delegated"]
+        assert (shown["prefix"], shown["uplink"]) == ("2001:db8:77:10::/60", "eth0")
+        assert "2001:db8:77:10::/60, by eth0, until" in lodge("network", "show", "lan").out
+        # It is nobody's to open: outside reaches it by its forward only.
+        host.outside.sh(f"ping -6 -c 1 -W 1 {first}", status=1)
+        ask = "import socket; print(socket.create_connection(('2001:db8::2', 8080), 60).recv(9))"
+        assert "SSH" in host.outside.sh(f'{sys.executable} -c "{ask}"')
+        # Another prefix, when the keeper was killed and the next one asks.
+        prefix.write_text("2001:db8:77:20::/64")
+        keeper = int((lodge.run_folder / "networks/lan/keeper.lock").read_text())
+        os.kill(keeper, signal.SIGKILL)
+        lodge("network", "start", "lan")
+        second = own(20)
+        wait_until(lambda: seen() == second, 60, "the guest outside by its new address")
+        assert "2001:db8:77:10" not in host.sh("ip -6 addr; ip -6 route")
+    lodge("delete", "web1", "--yes", "--force")
+    lodge("network", "delete", "lan", "--yes")
+    assert set(host.state()) ^ set(before) == set()

@@ -67,6 +67,7 @@ test_golden(gconstpointer data)
     g_assert_no_error(error);
     g_autoptr(LodgeNetwork) network = lodge_network_parse("lan", conf, strlen(conf), &error);
     g_assert_no_error(error);
+    network->delegated = network->delegation ? g_strdup("2001:db8:77:10::/64") : NULL;
     g_auto(LodgeNetworkLease) web_lease = {NULL, NULL};
     g_auto(LodgeNetworkLease) db_lease = {NULL, NULL};
     LodgePort ports[] = {port_of(network, 0, &web_lease), port_of(network, 1, &db_lease)};
