@@ -145,6 +145,10 @@ lodge_net_connect_tap(LodgeNet *net, const LodgeNetwork *network, const LodgePor
 gboolean
 lodge_net_admit(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
 {
+    /* What is delegated to it may have changed since the caller looked. */
+    g_autoptr(LodgeNetwork) now = network->delegation ? lodge_net_running(net->store, network->name)
+                                                      : NULL;
+    network = now != NULL ? now : network;
     g_autoptr(LodgePort) old = lodge_net_read_port(net->store, network->name, port->link);
     g_autofree char *gone = old != NULL ? lodge_firewall_render_delete(net->table, network, old)
                                         : g_strdup("");

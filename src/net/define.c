@@ -10,7 +10,9 @@
 #include "net/bridge.h"
 #include "net/delegated.h"
 #include "net/net-private.h"
+#include "net/link.h"
 #include "net/resolved.h"
+#include "net/sharing.h"
 
 enum {
     DEFINITION_LIMIT_BYTES = 256 << 10,
@@ -169,6 +171,22 @@ refuse_used(const LodgeStore *store, const char *name, char **users, GError **er
                            name, list, users[0], nic_name, users[0]);
 }
 
+static gboolean
+refuse_shared(const LodgeStore *store, const char *name, GError **error)
+{
+    g_autoptr(LodgeNetwork) network = lodge_store_network(store, name, NULL);
+    g_auto(GStrv) sharers = network != NULL ? lodge_net_sharers(store, network, FALSE) : NULL;
+    if (sharers == NULL || sharers[0] == NULL) {
+        return TRUE;
+    }
+    g_autofree char *list = g_strjoinv(", ", sharers);
+    return lodge_error_set(
+        error, LODGE_ERROR_BUSY,
+        "network %s makes the bridge %s, which is also that of %s (`lodge network "
+        "delete %s` first)",
+        name, network->bridge, list, sharers[0]);
+}
+
 gboolean
 lodge_network_delete(const LodgeStore *store, const char *name, GError **error)
 {
@@ -191,7 +209,7 @@ lodge_network_delete(const LodgeStore *store, const char *name, GError **error)
     if (users[0] != NULL) {
         return refuse_used(store, name, users, error);
     }
-    if (!lodge_network_stop(store, name, FALSE, error)) {
+    if (!refuse_shared(store, name, error) || !lodge_network_stop(store, name, FALSE, error)) {
         return FALSE;
     }
     if (unlink(path) < 0) {
@@ -223,6 +241,16 @@ lodge_network_find(const LodgeStore *store, const char *name, GError **error)
     return network;
 }
 
+/* A network that is put on another's bridge needs that one. */
+static gboolean
+start_maker(const LodgeStore *store, const LodgeNetwork *network, GError **error)
+{
+    g_autofree char *maker = network->bridge != NULL && lodge_link_index(network->bridge) == 0
+                                 ? lodge_net_bridge_maker(store, network)
+                                 : NULL;
+    return maker == NULL || lodge_network_start(store, maker, error);
+}
+
 gboolean
 lodge_network_start(const LodgeStore *store, const char *name, GError **error)
 {
@@ -244,7 +272,8 @@ lodge_network_start(const LodgeStore *store, const char *name, GError **error)
         return FALSE;
     }
     lodge_bridge_recover(net);
-    if (!lodge_net_up(net, network, error) || !lodge_net_serve(store, network, error)) {
+    if (!start_maker(store, network, error) || !lodge_net_up(net, network, error) ||
+        !lodge_net_serve(store, network, error)) {
         return FALSE;
     }
     lodge_resolved_tell(store, network);

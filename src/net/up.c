@@ -27,6 +27,7 @@
 #include "net/net-private.h"
 #include "net/routed.h"
 #include "net/services.h"
+#include "net/sharing.h"
 #include "net/sysctl.h"
 #include "net/uplink.h"
 
@@ -319,6 +320,22 @@ refuse_users(LodgeNet *net, const char *name, GError **error)
                            name, users->str);
 }
 
+/* Networks that are put on its bridge would lose it. */
+static gboolean
+refuse_sharers(LodgeNet *net, const char *name, GError **error)
+{
+    g_autoptr(LodgeNetwork) network = lodge_net_running(net->store, name);
+    g_auto(GStrv) sharers = network != NULL ? lodge_net_sharers(net->store, network, TRUE) : NULL;
+    if (sharers == NULL || sharers[0] == NULL) {
+        return TRUE;
+    }
+    g_autofree char *list = g_strjoinv(", ", sharers);
+    return lodge_error_set(error, LODGE_ERROR_BUSY,
+                           "network %s: running networks are on its bridge %s: %s (stop them "
+                           "first, or use --force)",
+                           name, network->bridge, list);
+}
+
 static gboolean
 remove_bridge(LodgeNet *net, const LodgeNetwork *network, GError **error)
 {
@@ -387,6 +404,6 @@ lodge_net_down(LodgeNet *net, const char *name, gboolean force, GError **error)
     if (lodge_net_state(net->store, name) == LODGE_NET_DOWN) {
         return TRUE;
     }
-    return (force || refuse_users(net, name, error)) &&
+    return (force || (refuse_users(net, name, error) && refuse_sharers(net, name, error))) &&
            (tear_down(net, name, error) || lodge_error_prefix(error, "network %s", name));
 }

@@ -289,6 +289,38 @@ test_vlan_aware(TestHost *host, gconstpointer data)
     g_assert_no_error(error);
 }
 
+/* A network on another's bridge: it brings that one with it, which stays as long as it runs. */
+static void
+test_shared_bridge(TestHost *host, gconstpointer data)
+{
+    (void)data;
+    static const char *const maker[] = {"mode=bridged", "uplink=eth1", NULL};
+    static const char *const user[] = {"mode=bridged", "bridge=lb-all", NULL};
+    g_autoptr(GError) error = NULL;
+    create(host, "all", maker);
+    create(host, "ten", user);
+    lodge_network_start(host->store, "ten", &error);
+    g_assert_no_error(error);
+    g_assert_cmpint(lodge_net_state(host->store, "all"), ==, LODGE_NET_UP);
+    g_assert_false(lodge_network_stop(host->store, "all", FALSE, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_BUSY);
+    g_assert_cmpstr(error->message, ==,
+                    "network all: running networks are on its bridge lb-all: ten (stop them first, "
+                    "or use --force)");
+    g_clear_error(&error);
+    g_free(netns_run(NULL, "ip link show eth1 | grep 'master lb-all'"));
+    lodge_network_stop(host->store, "ten", FALSE, &error);
+    g_assert_no_error(error);
+    g_assert_false(lodge_network_delete(host->store, "all", &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_BUSY);
+    g_clear_error(&error);
+    lodge_network_stop(host->store, "all", FALSE, &error);
+    g_assert_no_error(error);
+    lodge_network_delete(host->store, "ten", &error);
+    lodge_network_delete(host->store, "all", &error);
+    g_assert_no_error(error);
+}
+
 static char *
 reserve(const LodgeStore *store, const char *network_name, guint number, GError **error)
 {
@@ -435,6 +467,7 @@ main(int argc, char **argv)
     ADD("uplink-in-use", test_uplink_in_use);
     ADD("vlan", test_vlan);
     ADD("vlan-aware", test_vlan_aware);
+    ADD("shared-bridge", test_shared_bridge);
     ADD("fours", test_fours);
     ADD("route", test_route);
     ADD("isolated-alone", test_isolated_alone);
