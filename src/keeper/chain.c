@@ -32,6 +32,20 @@ find_folder(const LodgeStore *store, char **files, const char *path)
     return folder;
 }
 
+/* Does @path lie below a layer of Lodge's only as long as the guest is backed up? */
+static gboolean
+is_covered(const LodgeGuest *guest, const char *path)
+{
+    for (guint i = 0; i < guest->disks->len; i++) {
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        g_autofree char *real = disk->covers != NULL ? lodge_path_real(disk->covers) : NULL;
+        if (g_strcmp0(real, path) == 0) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 static gboolean
 check(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *chain, GError **error)
 {
@@ -42,7 +56,7 @@ check(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *chain, 
     for (guint i = 0; i < chain->len; i++) {
         LodgeLayer *layer = chain->pdata[i];
         g_autofree char *next = i > 0 ? find_folder(store, files, layer->path) : NULL;
-        if (next != NULL) {
+        if (next != NULL || (i > 0 && is_covered(guest, layer->path))) {
             if (!lodge_disk_chain_check(part, owner, images, error)) {
                 return FALSE;
             }
@@ -55,13 +69,19 @@ check(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *chain, 
     return lodge_disk_chain_check(part, owner, images, error);
 }
 
+char *
+lodge_guest_disk_path(const LodgeStore *store, const char *guest, const char *file)
+{
+    return g_path_is_absolute(file) || lodge_disk_is_remote(file)
+               ? g_strdup(file)
+               : lodge_store_guest_path(store, guest, file);
+}
+
 GPtrArray *
 lodge_guest_chain(const LodgeStore *store, const LodgeGuest *guest, const char *file, int format,
                   GError **error)
 {
-    g_autofree char *path = g_path_is_absolute(file) || lodge_disk_is_remote(file)
-                                ? g_strdup(file)
-                                : lodge_store_guest_path(store, guest->name, file);
+    g_autofree char *path = lodge_guest_disk_path(store, guest->name, file);
     g_autoptr(GPtrArray)
         chain = lodge_disk_chain(path, format == LODGE_FORMAT_RAW ? "raw" : "qcow2", error);
     return chain != NULL && check(store, guest, chain, error) ? g_steal_pointer(&chain) : NULL;

@@ -1,4 +1,5 @@
-/* Theory of operation: who holds the guest's job lock is waited for by a pid descriptor. When it
+/* Theory of operation: who holds the guest's job lock, or backs it up, is waited for by a pid
+ * descriptor. When it
  * has ended, what it left unfinished has a name (lodge_store_snapshots_unfinished). To let QEMU
  * simply go on would not do: a guest that writes a layer which the definition does not name yet
  * would lose that. So it is mended by the command that everybody else would use, which takes the
@@ -94,14 +95,18 @@ mend_look(Mend *mend)
         return;
     }
     g_autofree char *lock = lodge_store_run_path(mend->store, mend->guest, "job.lock");
+    g_autofree char *backup = lodge_store_run_path(mend->store, mend->guest, "backup.lock");
     mend->holder_fd = lodge_lock_open_holder(lock, NULL);
+    if (mend->holder_fd < 0) {
+        mend->holder_fd = lodge_lock_open_holder(backup, NULL);
+    }
     if (mend->holder_fd >= 0) {
         mend->holder_source = g_unix_fd_add(mend->holder_fd, G_IO_IN, on_holder_end, mend);
         return;
     }
     if (!lodge_store_snapshots_unfinished(mend->store, mend->guest)) {
         mend->attempts = 0;
-    } else if (lodge_lock_is_held(lock)) {
+    } else if (lodge_lock_is_held(lock) || lodge_lock_is_held(backup)) {
         look_again(mend); /* taken just now: the holder's id is not there yet */
     } else if (mend->attempts < ATTEMPTS) {
         repair(mend);

@@ -133,6 +133,9 @@ static const LodgeKey disk_keys[] = {
      .help = "Its size as the guest sees it."},
     {"format", LODGE_TYPE_CHOICE, DISK(format), "qcow2", "qcow2|raw",
      .help = "The file's format. Never guessed from the content, which the guest controls."},
+    {"covers", LODGE_TYPE_PATH, DISK(covers),
+     .help = "While a disk elsewhere is backed up: that disk, which the layer in `file` covers. "
+             "Lodge sets it, and removes it."},
     {"bus", LODGE_TYPE_CHOICE, DISK(bus), "auto", "auto|virtio|scsi|sata|ide|usb",
      .help = "What it is attached to. `auto`: virtio, or ide or sata by the profile."},
     {"cache", LODGE_TYPE_CHOICE, DISK(cache), "writeback", "writeback|none|writethrough|unsafe",

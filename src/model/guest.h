@@ -62,7 +62,8 @@ typedef enum {
 
 typedef struct {
     char *name;
-    char *file; /* below the guest's folder if relative */
+    char *file;   /* below the guest's folder if relative */
+    char *covers; /* a file elsewhere that a layer of Lodge's, `file`, stands on; NULL: none */
     guint64 size_bytes;
     int format; /* LodgeDiskFormat */
     int bus;    /* LodgeBus */

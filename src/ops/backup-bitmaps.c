@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "qemu/img-bitmap.h"
 #include "qemu/storage.h"
 
@@ -303,10 +304,7 @@ bitmaps_sweep(const Session *session, const LodgeDisk *disk)
         sweep_live(session, disk, noted);
         return;
     }
-    g_autofree char *path = g_path_is_absolute(disk->file)
-                                ? g_strdup(disk->file)
-                                : lodge_store_guest_path(session->store, session->guest->name,
-                                                         disk->file);
+    g_autofree char *path = lodge_guest_disk_path(session->store, session->guest->name, disk->file);
     g_autoptr(GPtrArray) bitmaps = lodge_img_bitmaps(path, NULL);
     for (guint i = 0; bitmaps != NULL && i < bitmaps->len; i++) {
         const LodgeImgBitmap *bitmap = bitmaps->pdata[i];

@@ -1,15 +1,19 @@
 /* Theory of operation: a point is made of disks at rest.
  *
  *   FOLDER/GUEST/.new-TIME   is begun
- *   (a guest that runs)      its disks are covered with new layers, as by a snapshot of disks, and
+ *   layers/                  the disks are covered with new layers, as by a snapshot of disks, and
  *                            these begin the bitmap of this point
  *   backups.conf             says that this point is being made
+ *   (the job lock is let go)
  *   qemu-storage-daemon      copies what bitmaps name, from below the new layers
  *   the files                are read back
- *   (a stopped guest)        its disks begin the bitmap of this point
  *   FOLDER/GUEST/TIME        is the point's name: now it counts
+ *   (the job lock is taken)
  *   backups.conf             says so
- *   (a guest that runs)      its new layers are merged again
+ *   layers/                  are merged again
+ *
+ * While it is copied the guest starts, stops and is killed as its owner likes: who does so finds
+ * the lock of backups held, and leaves the layers alone (session.c).
  *
  * The guest's QEMU has nothing to do with the target, which may be slow or full. Bitmaps of the
  * last point stay until the next has its name. What a killed command left is a snapshot that was
@@ -32,14 +36,18 @@
 #include "qemu/img-bitmap.h"
 #include "store/snapshots.h"
 
+enum {
+    COME_BACK_MS = 120 * 1000, /* as long as `stop` waits, and longer */
+};
+
 typedef struct {
     Session *session;
     const LodgeBackupWish *wish;
     LodgeProgress *progress;
     BackupPlace *place;
     LodgePoint *point;
-    LodgeSnapshot *cover; /* of a guest that runs */
-    char *cover_folder;   /* its folder's name */
+    LodgeSnapshot *cover;
+    char *cover_folder; /* its folder's name */
     GPtrArray *sources;
     LodgeBackupDone *done;
 } Backup;
@@ -111,14 +119,26 @@ note(const Backup *backup, const char *point, const char *next, GError **error)
                         backup->wish->folder, point, next, error);
 }
 
-/* Bring the disks of a guest that runs to rest. */
+static LodgePointKind
+kind_of(int kind)
+{
+    switch ((LodgeSnapshotKind)kind) {
+    case LODGE_SNAPSHOT_STOPPED:
+        return LODGE_POINT_STOPPED;
+    case LODGE_SNAPSHOT_FROZEN:
+        return LODGE_POINT_FROZEN;
+    case LODGE_SNAPSHOT_PLUG:
+    case LODGE_SNAPSHOT_RUNNING:
+        break;
+    }
+    return LODGE_POINT_PLUG;
+}
+
+/* Bring the disks to rest. */
 static gboolean
 cover(Backup *backup, GError **error)
 {
     Session *session = backup->session;
-    if (!session->state->has_qemu) {
-        return TRUE;
-    }
     g_autofree char *name = g_strconcat("backup-", backup->point->name, NULL);
     g_autofree char *begins = bitmap_name(backup->place->id, backup->point->name);
     backup->cover_folder = snapshot_staging_name(name);
@@ -127,10 +147,21 @@ cover(Backup *backup, GError **error)
         return FALSE;
     }
     backup->done->pause_ms = backup->cover->pause_ms;
-    backup->point->kind = backup->cover->kind == LODGE_SNAPSHOT_FROZEN ? LODGE_POINT_FROZEN
-                                                                       : LODGE_POINT_PLUG;
+    backup->point->kind = kind_of(backup->cover->kind);
     lodge_fault("backup-covered");
     return TRUE;
+}
+
+/* Take the job lock again; who has it may be waiting for the guest's end. */
+static gboolean
+come_back(const Backup *backup, GError **error)
+{
+    Session *session = backup->session;
+    if (session->job == NULL) {
+        session->job = lodge_job_begin_within(session->store, session->guest->name, "backup",
+                                              lodge_deadline_in(COME_BACK_MS), error);
+    }
+    return session->job != NULL && session_refresh(session, error);
 }
 
 /* Merge the layers that were put over the disks. The point is made, or will not be: what can't be
@@ -143,7 +174,7 @@ uncover(const Backup *backup)
         return;
     }
     lodge_progress_stage(backup->progress, "new layers are merged");
-    if (!snapshot_mend(backup->session, &problem)) {
+    if (!come_back(backup, &problem) || !snapshot_mend(backup->session, &problem)) {
         lodge_progress_stage(backup->progress, "merging waits for the next command: %s",
                              problem->message);
     }
@@ -157,9 +188,7 @@ list_sources(Backup *backup, GError **error)
     backup->sources = backup_sources_new();
     for (guint i = 0; i < guest->disks->len; i++) {
         const LodgeDisk *disk = guest->disks->pdata[i];
-        const LodgeSnapshotDisk *covered = backup->cover != NULL
-                                               ? lodge_snapshot_disk(backup->cover, disk->name)
-                                               : NULL;
+        const LodgeSnapshotDisk *covered = lodge_snapshot_disk(backup->cover, disk->name);
         if (!is_left_out(disk) &&
             !backup_sources_add(backup->sources, session->store, guest, disk,
                                 covered != NULL ? covered->file : disk->file,
@@ -202,8 +231,7 @@ keep_file(const Backup *backup, const char *from, const char *name, char **out_s
     return *out_sum != NULL;
 }
 
-/* Definition, UEFI variables and the TPM's state of the moment: a running guest's are where its
- * cover is. */
+/* Definition, UEFI variables and the TPM's state of the moment are where the cover is. */
 static gboolean
 keep_files(const Backup *backup, GError **error)
 {
@@ -211,39 +239,15 @@ keep_files(const Backup *backup, GError **error)
     const char *guest = session->guest->name;
     const char *folder = backup->cover_folder;
     LodgePoint *point = backup->point;
-    g_autofree char *tpm_file = lodge_guest_tpm_file(session->guest->tpm_state);
-    g_autofree char *tpm = folder != NULL ? lodge_store_snapshot_path(session->store, guest, folder,
-                                                                      SNAPSHOT_TPM)
-                                          : lodge_store_guest_path(session->store, guest, tpm_file);
-    g_autofree char *conf = folder != NULL
-                                ? lodge_store_snapshot_path(session->store, guest, folder,
-                                                            SNAPSHOT_DEFINITION)
-                                : lodge_store_guest_path(session->store, guest, "guest.conf");
-    g_autofree char *variables = folder != NULL
-                                     ? lodge_store_snapshot_path(session->store, guest, folder,
-                                                                 SNAPSHOT_VARIABLES)
-                                     : lodge_store_guest_path(session->store, guest,
-                                                              session->guest->variables);
+    g_autofree char *tpm = lodge_store_snapshot_path(session->store, guest, folder, SNAPSHOT_TPM);
+    g_autofree char *conf = lodge_store_snapshot_path(session->store, guest, folder,
+                                                      SNAPSHOT_DEFINITION);
+    g_autofree char *variables = lodge_store_snapshot_path(session->store, guest, folder,
+                                                           SNAPSHOT_VARIABLES);
     return keep_file(backup, conf, PLACE_DEFINITION, &point->definition, error) &&
            keep_seed(backup, error) && keep_file(backup, tpm, PLACE_TPM, &point->tpm, error) &&
            (!lodge_guest_is_uefi(session->guest) ||
             keep_file(backup, variables, PLACE_VARIABLES, &point->variables, error));
-}
-
-/* From now on the disks of a stopped guest note what changes; those of one that runs do so since
- * they were covered. */
-static gboolean
-begin_bitmaps(const Backup *backup, GError **error)
-{
-    g_autofree char *name = bitmap_name(backup->place->id, backup->point->name);
-    for (guint i = 0; backup->cover == NULL && i < backup->sources->len; i++) {
-        const BackupSource *source = backup->sources->pdata[i];
-        if (!source->disk->read_only && g_str_equal(source->format, "qcow2") &&
-            !lodge_img_bitmap_add(source->path, name, error)) {
-            return lodge_error_prefix(error, "disk %s", source->disk->name);
-        }
-    }
-    return TRUE;
 }
 
 static gboolean
@@ -253,17 +257,15 @@ make(Backup *backup, GError **error)
     if (!cover(backup, error)) {
         return FALSE;
     }
-    if (!list_sources(backup, error) ||
+    if (!list_sources(backup, error) || !keep_files(backup, error) ||
         !note(backup, newest != NULL ? newest->name : NULL, backup->point->name, error)) {
         return FALSE;
     }
     lodge_fault("backup-noted");
+    g_clear_pointer(&backup->session->job, lodge_job_end);
     if (!backup_sources_copy(backup->sources, backup->place, backup->point, backup->progress,
                              &backup->done->copied_bytes, error) ||
-        !keep_files(backup, error) || !begin_bitmaps(backup, error)) {
-        return FALSE;
-    }
-    if (!backup_place_publish(backup->place, backup->point, error)) {
+        !backup_place_publish(backup->place, backup->point, error)) {
         return FALSE;
     }
     lodge_fault("backup-published");
@@ -276,7 +278,7 @@ sweep_bitmaps(const Backup *backup)
 {
     const Session *session = backup->session;
     g_autoptr(LodgeGuest) now = lodge_store_guest(session->store, session->guest->name, NULL);
-    for (guint i = 0; now != NULL && i < now->disks->len; i++) {
+    for (guint i = 0; session->job != NULL && now != NULL && i < now->disks->len; i++) {
         bitmaps_sweep(session, now->disks->pdata[i]);
     }
 }
@@ -297,13 +299,12 @@ undo(Backup *backup)
 static void
 finish(Backup *backup)
 {
-    const LodgeGuest *guest = backup->session->guest;
     note(backup, backup->point->name, NULL, NULL);
     lodge_fault("backup-recorded");
     uncover(backup);
     sweep_bitmaps(backup);
     lodge_event_append(
-        backup->session->store, guest->name, "backed-up",
+        backup->session->store, backup->wish->guest, "backed-up",
         json_pack("{s:s, s:s}", "folder", backup->place->folder, "point", backup->point->name));
 }
 
@@ -379,7 +380,9 @@ lodge_backup(const LodgeStore *store, const LodgeBackupWish *wish, LodgeProgress
         return NULL;
     }
     g_autoptr(Session) session = session_begin(store, wish->guest, "backup", error);
-    if (session == NULL) {
+    g_autoptr(LodgeJob) job = session != NULL ? lodge_job_begin_backup(store, wish->guest, error)
+                                              : NULL;
+    if (job == NULL) {
         return NULL;
     }
     g_autoptr(LodgeBackupDone) done = g_new0(LodgeBackupDone, 1);
@@ -387,7 +390,7 @@ lodge_backup(const LodgeStore *store, const LodgeBackupWish *wish, LodgeProgress
     g_auto(Backup) backup = {.session = session,
                              .wish = wish,
                              .done = done,
-                             .progress = lodge_job_progress(session->job, progress)};
+                             .progress = lodge_job_progress(job, progress)};
     gboolean begun = begin(&backup, error);
     if (!begun || !make(&backup, error)) {
         lodge_error_prefix(error, "guest %s: backup", wish->guest);
@@ -397,6 +400,8 @@ lodge_backup(const LodgeStore *store, const LodgeBackupWish *wish, LodgeProgress
         return NULL;
     }
     finish(&backup);
+    /* Old points are the target's affair. */
+    g_clear_pointer(&session->job, lodge_job_end);
     if (wish->keep != NULL && (!relist(&backup, error) || !thin_out(&backup, &keep, error))) {
         lodge_error_prefix(error, "guest %s: the backup is made; but --keep", wish->guest);
         return NULL;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "ops/backup-bitmaps.h"
 #include "ops/given-up.h"
 #include "ops/snapshot-private.h"
@@ -70,9 +71,15 @@ snapshot_tpm_name(const LodgeStore *store, const char *guest)
 }
 
 static gboolean
-check_disk(const LodgeDisk *disk, GError **error)
+check_disk(const LodgeDisk *disk, gboolean elsewhere, GError **error)
 {
-    if (lodge_disk_is_remote(disk->file) || g_path_is_absolute(disk->file)) {
+    if (disk->covers != NULL) {
+        return lodge_error_set(error, LODGE_ERROR_BUSY,
+                               "disk %s has still the layer of a backup that was interrupted over "
+                               "%s (`lodge check` with the guest's name and --repair)",
+                               disk->name, disk->covers);
+    }
+    if (lodge_disk_is_remote(disk->file) || (!elsewhere && g_path_is_absolute(disk->file))) {
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
                                "disk %s is %s, outside of the guest's folder, where Lodge keeps no "
                                "layers (detach it, or let it be read-only)",
@@ -82,7 +89,8 @@ check_disk(const LodgeDisk *disk, GError **error)
 }
 
 GPtrArray *
-fresh_layers_plan(const LodgeStore *store, const LodgeGuest *guest, GError **error)
+fresh_layers_plan(const LodgeStore *store, const LodgeGuest *guest, gboolean elsewhere,
+                  GError **error)
 {
     g_autoptr(GPtrArray) all = fresh_layers_new();
     for (guint i = 0; i < guest->disks->len; i++) {
@@ -90,7 +98,7 @@ fresh_layers_plan(const LodgeStore *store, const LodgeGuest *guest, GError **err
         if (disk->read_only) {
             continue;
         }
-        if (!check_disk(disk, error)) {
+        if (!check_disk(disk, elsewhere, error)) {
             return NULL;
         }
         g_autofree char *file = snapshot_layer_name(store, guest->name, disk->name);
@@ -126,7 +134,7 @@ fresh_layers_make(const Session *session, const GPtrArray *fresh, const char *mo
     for (guint i = 0; i < fresh->len; i++) {
         const FreshLayer *layer = fresh->pdata[i];
         g_autofree char *path = lodge_store_guest_path(session->store, guest, layer->file);
-        g_autofree char *below = lodge_store_guest_path(session->store, guest, layer->below);
+        g_autofree char *below = lodge_guest_disk_path(session->store, guest, layer->below);
         const char *format = layer->below_format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
         if (!lodge_img_create_overlay(path, below, format, 0, error) ||
             !bitmaps_continue(session->store, guest, path, error)) {
@@ -150,6 +158,11 @@ fresh_layers_name(GKeyFile *file, const GPtrArray *fresh, const char *snapshot,
                 g_key_file_set_string(file, group, "format", "raw");
             } else {
                 g_key_file_remove_key(file, group, "format", NULL); /* qcow2 is the default */
+            }
+            if (g_path_is_absolute(layer->below) && !g_path_is_absolute(layer->file)) {
+                g_key_file_set_string(file, group, "covers", layer->below);
+            } else {
+                g_key_file_remove_key(file, group, "covers", NULL);
             }
         }
     }

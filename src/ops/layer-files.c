@@ -33,46 +33,71 @@ layer_files_relative(const char *folder, const char *path)
     return strncmp(path, folder, length) == 0 && path[length] == '/' ? path + length + 1 : NULL;
 }
 
+const char *
+layer_files_name(const char *folder, const char *path)
+{
+    const char *relative = layer_files_relative(folder, path);
+    return relative != NULL ? relative : path;
+}
+
+char *
+layer_files_path(const char *folder, const char *name)
+{
+    return g_path_is_absolute(name) ? g_strdup(name) : g_build_filename(folder, name, NULL);
+}
+
 typedef struct {
     const LodgeStore *store;
     const char *folder;
     GPtrArray *layers;
 } Gathering;
 
-/* Add the layers of the chain that begins at @file, those in the guest's folder. The index of the
- * top one goes to @out_top, -1 if it is elsewhere. */
+/* Add a layer, on @below, unless it is known. Returns its index. */
+static int
+add_layer(const Gathering *gathering, const char *disk, const LodgeLayer *layer, int below)
+{
+    int known = layers_find(gathering->layers, layer->path);
+    return known >= 0 ? known
+                      : (int)layers_add(gathering->layers, disk, layer->path, layer->format, below);
+}
+
+/* Add the layers of the chain that begins at @file, those in the guest's folder, and the one that
+ * @covers names (may be NULL). The index of the top one goes to @out_top, -1 if it is elsewhere. */
 static gboolean
-add_chain(const Gathering *gathering, const char *disk, const char *file, const char *format,
+add_chain(const Gathering *gathering, const LodgeSnapshotDisk *disk, const char *covers,
           int *out_top, GError **error)
 {
-    g_autofree char *path = g_build_filename(gathering->folder, file, NULL);
+    g_autofree char *path = g_build_filename(gathering->folder, disk->file, NULL);
+    g_autofree char *covered = covers != NULL ? lodge_path_real(covers) : NULL;
+    const char *format = format_word(disk->format);
     g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
     int below = -1;
     for (guint i = chain != NULL ? chain->len : 0; i > 0; i--) {
         const LodgeLayer *layer = chain->pdata[i - 1];
-        if (layer_files_relative(gathering->folder, layer->path) == NULL) {
-            below = -1;
-            continue;
+        if (g_strcmp0(covered, layer->path) == 0) {
+            below = add_layer(gathering, disk->name, layer, -1);
+            Layer *elsewhere = gathering->layers->pdata[below];
+            elsewhere->elsewhere = elsewhere->given_up = TRUE;
+        } else {
+            below = layer_files_relative(gathering->folder, layer->path) != NULL
+                        ? add_layer(gathering, disk->name, layer, below)
+                        : -1;
         }
-        int known = layers_find(gathering->layers, layer->path);
-        below = known >= 0
-                    ? known
-                    : (int)layers_add(gathering->layers, disk, layer->path, layer->format, below);
     }
     *out_top = below;
     return chain != NULL;
 }
 
 static gboolean
-add_named(const Gathering *gathering, const char *disk, const char *file, int format,
+add_named(const Gathering *gathering, const LodgeSnapshotDisk *disk, const char *covers,
           GError **error)
 {
     int top = -1;
-    if (g_path_is_absolute(file) || lodge_disk_is_remote(file)) {
+    if (g_path_is_absolute(disk->file) || lodge_disk_is_remote(disk->file)) {
         return TRUE;
     }
-    if (!add_chain(gathering, disk, file, format_word(format), &top, error)) {
-        return lodge_error_prefix(error, "disk %s", disk);
+    if (!add_chain(gathering, disk, covers, &top, error)) {
+        return lodge_error_prefix(error, "disk %s", disk->name);
     }
     if (top >= 0) {
         ((Layer *)gathering->layers->pdata[top])->named = TRUE;
@@ -88,7 +113,7 @@ add_snapshots(const Gathering *gathering, const char *guest, GError **error)
         const LodgeSnapshot *snapshot = all->pdata[i];
         for (guint j = 0; j < snapshot->disks->len; j++) {
             const LodgeSnapshotDisk *disk = snapshot->disks->pdata[j];
-            if (!add_named(gathering, disk->name, disk->file, disk->format, error)) {
+            if (!add_named(gathering, disk, NULL, error)) {
                 return lodge_error_prefix(error, "snapshot %s", snapshot->name);
             }
         }
@@ -168,7 +193,8 @@ layer_files_gather(const LodgeStore *store, const char *guest, GError **error)
     const Gathering gathering = {store, folder, layers};
     for (guint i = 0; definition != NULL && i < definition->disks->len; i++) {
         const LodgeDisk *disk = definition->disks->pdata[i];
-        if (!add_named(&gathering, disk->name, disk->file, disk->format, error)) {
+        const LodgeSnapshotDisk named = {disk->name, disk->file, disk->format};
+        if (!add_named(&gathering, &named, disk->covers, error)) {
             return NULL;
         }
     }
@@ -229,7 +255,13 @@ repoint_groups(GKeyFile *file, const char *from, const char *into, int format)
                                     ? g_key_file_get_string(file, groups[i], "file", NULL)
                                     : NULL;
         if (g_strcmp0(name, from) == 0) {
-            g_key_file_set_string(file, groups[i], "file", into);
+            /* One elsewhere is called as its owner called it. */
+            g_autofree char *covers = g_key_file_get_string(file, groups[i], "covers", NULL);
+            gboolean elsewhere = g_path_is_absolute(into) && covers != NULL;
+            g_key_file_set_string(file, groups[i], "file", elsewhere ? covers : into);
+            if (elsewhere) {
+                g_key_file_remove_key(file, groups[i], "covers", NULL);
+            }
             if (format == LODGE_FORMAT_RAW) {
                 g_key_file_set_string(file, groups[i], "format", "raw");
             } else {
@@ -268,8 +300,8 @@ layer_files_repoint(const Session *session, const Layer *from, const Layer *into
     const char *guest = session->guest->name;
     g_autofree char *folder = layer_files_folder(session->store, guest);
     g_autoptr(GPtrArray) layers = layer_files_gather(session->store, guest, error);
-    const char *old = layer_files_relative(folder, from->file);
-    const char *fresh = layer_files_relative(folder, into->file);
+    const char *old = layer_files_name(folder, from->file);
+    const char *fresh = layer_files_name(folder, into->file);
     int format = g_str_equal(into->format, "raw") ? LODGE_FORMAT_RAW : LODGE_FORMAT_QCOW2;
     int index = layers != NULL ? layers_find(layers, from->file) : -1;
     for (guint i = 0; index >= 0 && i < layers->len; i++) {

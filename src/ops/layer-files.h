@@ -18,6 +18,10 @@ gboolean layer_files_repoint(const Session *session, const Layer *from, const La
 
 /* The file's name below the guest's folder; NULL if it is not there. Borrowed from @path. */
 const char *layer_files_relative(const char *folder, const char *path);
+/* As definitions and the journal name a file: relative, or the path of one elsewhere. Borrowed. */
+const char *layer_files_name(const char *folder, const char *path);
+/* The reverse. Free with g_free. */
+char *layer_files_path(const char *folder, const char *name);
 
 /* The guest's folder as chains spell it, without links. Free with g_free. */
 char *layer_files_folder(const LodgeStore *store, const char *guest);

@@ -88,7 +88,8 @@ next_step(const GPtrArray *layers, Mark *marks, LayerStep *out_step)
 {
     guint above = 0;
     for (guint i = 0; i < layers->len; i++) {
-        if (may_go(layers, marks, i) && count_above(marks, layers->len, i, &above) == 0) {
+        if (may_go(layers, marks, i) && !((const Layer *)layers->pdata[i])->elsewhere &&
+            count_above(marks, layers->len, i, &above) == 0) {
             *out_step = (LayerStep){LAYER_REMOVE, i, 0};
             marks[i].gone = TRUE;
             return TRUE;

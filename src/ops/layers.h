@@ -10,13 +10,14 @@
 #include <glib.h>
 
 typedef struct {
-    char *file;        /* absolute */
-    char *format;      /* "qcow2" or "raw" */
-    char *disk;        /* that it is a layer of */
-    int below;         /* index of the layer it stands on; -1: an image, or nothing */
-    gboolean named;    /* by a snapshot or the definition */
-    gboolean given_up; /* was named once, and Lodge may do away with it */
-    char *outside;     /* a guest that stands on it; NULL: none */
+    char *file;         /* absolute */
+    char *format;       /* "qcow2" or "raw" */
+    char *disk;         /* that it is a layer of */
+    int below;          /* index of the layer it stands on; -1: an image, or nothing */
+    gboolean named;     /* by a snapshot or the definition */
+    gboolean given_up;  /* was named once, and Lodge may do away with it */
+    char *outside;      /* a guest that stands on it; NULL: none */
+    gboolean elsewhere; /* a disk outside of the guest's folder: never removed */
 } Layer;
 
 typedef enum {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "ops/backup-bitmaps.h"
 #include "ops/hotplug.h"
 #include "ops/layer-files.h"
@@ -37,10 +38,7 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LiveDisk, live_disk_clear)
 static GPtrArray *
 chain_of(const Session *session, const LodgeDisk *disk)
 {
-    g_autofree char *path = g_path_is_absolute(disk->file) || lodge_disk_is_remote(disk->file)
-                                ? g_strdup(disk->file)
-                                : lodge_store_guest_path(session->store, session->guest->name,
-                                                         disk->file);
+    g_autofree char *path = lodge_guest_disk_path(session->store, session->guest->name, disk->file);
     return lodge_disk_chain(path, disk->format == LODGE_FORMAT_RAW ? "raw" : "qcow2", NULL);
 }
 
@@ -358,7 +356,7 @@ merge_live(const Session *session, const GPtrArray *layers, const LayerStep *ste
     }
     g_autoptr(Merging) merging = g_new0(Merging, 1);
     merging->from = g_strdup(layer_files_relative(folder, layer->file));
-    merging->into = g_strdup(layer_files_relative(folder, into->file));
+    merging->into = g_strdup(layer_files_name(folder, into->file));
     merging->format = g_strdup(into->format);
     return find_nodes(&hotplug, &disk, error) && compare(&disk, error) &&
            allow_writing(&hotplug, &disk, depth + 1, error) &&
@@ -400,8 +398,8 @@ merge_mend(const Session *session, GError **error)
         return TRUE;
     }
     g_autofree char *folder = layer_files_folder(session->store, session->guest->name);
-    g_autofree char *from = g_build_filename(folder, merging->from, NULL);
-    g_autofree char *into = g_build_filename(folder, merging->into, NULL);
+    g_autofree char *from = layer_files_path(folder, merging->from);
+    g_autofree char *into = layer_files_path(folder, merging->into);
     if (merging->done || !session->state->has_qemu) {
         if ((merging->done || was_passed_over(session, from, into, NULL)) &&
             !merging_repoint(session, merging, error)) {

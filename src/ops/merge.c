@@ -84,8 +84,8 @@ gboolean
 merging_repoint(const Session *session, const Merging *merging, GError **error)
 {
     g_autofree char *folder = layer_files_folder(session->store, session->guest->name);
-    g_autofree char *from = g_build_filename(folder, merging->from, NULL);
-    g_autofree char *into = g_build_filename(folder, merging->into, NULL);
+    g_autofree char *from = layer_files_path(folder, merging->from);
+    g_autofree char *into = layer_files_path(folder, merging->into);
     const Layer old = {.file = from, .format = (char *)"qcow2"};
     const Layer fresh = {.file = into, .format = merging->format};
     return layer_files_repoint(session, &old, &fresh, error);
@@ -96,7 +96,7 @@ merge_offline(const Session *session, const Layer *layer, const Layer *into, GEr
 {
     g_autofree char *folder = layer_files_folder(session->store, session->guest->name);
     const Merging merging = {.from = (char *)layer_files_relative(folder, layer->file),
-                             .into = (char *)layer_files_relative(folder, into->file),
+                             .into = (char *)layer_files_name(folder, into->file),
                              .format = into->format,
                              .done = TRUE};
     lodge_fault("merge-begin");
@@ -152,7 +152,7 @@ shorten_list(const Session *session, const GPtrArray *layers, GError **error)
     g_autoptr(GPtrArray) files = g_ptr_array_new();
     for (guint i = 0; i < layers->len; i++) {
         const Layer *layer = layers->pdata[i];
-        if (layer->given_up && !layer->named) {
+        if (layer->given_up && !layer->named && !layer->elsewhere) {
             g_ptr_array_add(files, (gpointer)layer_files_relative(folder, layer->file));
         }
     }

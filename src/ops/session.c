@@ -61,7 +61,7 @@ begin(const LodgeStore *store, LodgeGuest *guest, const char *verb, GError **err
     }
     /* What can't be mended now need not keep this verb from its work: the definition names whole
      * disks at any time. Verbs that build on it try again, and say why. */
-    if (snapshot_needs_mending(store, name)) {
+    if (snapshot_needs_mending(store, name) && !lodge_store_is_backed_up(store, name)) {
         snapshot_mend(session, NULL);
         /* What was mended changed the definition, if not all could be, too. One that can't be read
          * was not mended. */

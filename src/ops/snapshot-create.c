@@ -313,11 +313,15 @@ describe(const Session *session, const LodgeSnapshotWish *wish, const char *name
 }
 
 static GPtrArray *
-plan_layers(const Session *session, LodgeSnapshot *snapshot, GError **error)
+plan_layers(const Session *session, LodgeSnapshot *snapshot, gboolean elsewhere, GError **error)
 {
-    GPtrArray *fresh = fresh_layers_plan(session->store, session->guest, error);
+    GPtrArray *fresh = fresh_layers_plan(session->store, session->guest, elsewhere, error);
     for (guint i = 0; fresh != NULL && i < fresh->len; i++) {
         const FreshLayer *layer = fresh->pdata[i];
+        /* Of those elsewhere the definition says what is below (covers=). */
+        if (g_path_is_absolute(layer->below)) {
+            continue;
+        }
         lodge_snapshot_add_disk(snapshot, layer->disk->name, layer->below, layer->below_format);
     }
     return fresh;
@@ -330,11 +334,15 @@ snapshot_cover(Session *session, const char *name, const char *begins, LodgeProg
     const LodgeSnapshotWish wish = {.guest = session->guest->name, .disks_only = TRUE};
     g_autoptr(LodgeSnapshot) snapshot = describe(session, &wish, name);
     g_autoptr(GPtrArray) fresh = check_wish(session, name, FALSE, error)
-                                     ? plan_layers(session, snapshot, error)
+                                     ? plan_layers(session, snapshot, TRUE, error)
                                      : NULL;
     g_autofree char *staging = snapshot_staging_name(name);
     const Creation creation = {session, &wish, progress, snapshot, fresh, staging, begins};
-    if (fresh == NULL || !take_running(&creation, error)) {
+    gboolean fine = fresh != NULL && (session->state->has_qemu ? take_running(&creation, error)
+                                                               : take_stopped(&creation, error));
+    /* Who mends it shall not have a guest go on that somebody paused meanwhile. */
+    snapshot->paused = TRUE;
+    if (!fine || !write_conf(&creation, error)) {
         lodge_interrupt_forget();
         session_refresh(session, NULL);
         snapshot_mend(session, NULL);
@@ -357,7 +365,7 @@ lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
     g_autoptr(LodgeSnapshot) snapshot = describe(session, wish, name);
     gboolean with_memory = session->state->has_qemu && !wish->disks_only;
     g_autoptr(GPtrArray) fresh = check_wish(session, name, with_memory, error)
-                                     ? plan_layers(session, snapshot, error)
+                                     ? plan_layers(session, snapshot, FALSE, error)
                                      : NULL;
     g_autofree char *staging = snapshot_staging_name(name);
     const Creation creation = {

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "ops/snapshot-private.h"
 
 enum {
@@ -364,8 +365,8 @@ cancel_migration(LiveSnapshot *live, GError **error)
 static guint
 depth_below(const LiveSnapshot *live, const FreshLayer *fresh)
 {
-    g_autofree char *path = lodge_store_guest_path(live->session->store, live->session->guest->name,
-                                                   fresh->below);
+    g_autofree char *path = lodge_guest_disk_path(live->session->store, live->session->guest->name,
+                                                  fresh->below);
     const char *format = fresh->below_format == LODGE_FORMAT_RAW ? "raw" : "qcow2";
     g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, NULL);
     return chain != NULL ? chain->len : 0;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "keeper/chain.h"
 #include "ops/given-up.h"
 #include "ops/disk.h"
 #include "ops/merge.h"
@@ -34,16 +35,32 @@ snapshot_needs_mending(const LodgeStore *store, const char *guest)
     return names[0] != NULL;
 }
 
+/* What is below the layer of a disk that covers one elsewhere. */
+static void
+add_elsewhere(const LodgeStore *store, const LodgeGuest *guest, const LodgeDisk *disk,
+              GPtrArray *all)
+{
+    g_autofree char *path = lodge_guest_disk_path(store, guest->name, disk->file);
+    g_autoptr(GPtrArray) chain = lodge_disk_chain(path, "qcow2", NULL);
+    const LodgeLayer *below = chain != NULL && chain->len > 1 ? chain->pdata[1] : NULL;
+    if (below != NULL) {
+        int format = g_str_equal(below->format, "raw") ? LODGE_FORMAT_RAW : LODGE_FORMAT_QCOW2;
+        fresh_layers_add(all, disk, disk->covers, format, disk->covers, format);
+    }
+}
+
 /* The layers that the snapshot @snapshot, half made, was to be covered with, as far as the
  * definition still has their disks. */
 static GPtrArray *
-covers_of(const LodgeGuest *guest, const LodgeSnapshot *snapshot)
+covers_of(const LodgeStore *store, const LodgeGuest *guest, const LodgeSnapshot *snapshot)
 {
     GPtrArray *all = fresh_layers_new();
     for (guint i = 0; i < guest->disks->len; i++) {
         const LodgeDisk *disk = guest->disks->pdata[i];
         const LodgeSnapshotDisk *kept = lodge_snapshot_disk(snapshot, disk->name);
-        if (kept != NULL) {
+        if (disk->covers != NULL) {
+            add_elsewhere(store, guest, disk, all);
+        } else if (kept != NULL) {
             fresh_layers_add(all, disk, kept->file, kept->format, kept->file, kept->format);
         }
     }
@@ -109,7 +126,7 @@ abandon(const Session *session, const char *folder_name, GError **error)
     }
     gboolean has_qemu = session->state->has_qemu;
     gboolean switched = FALSE;
-    g_autoptr(GPtrArray) covers = covers_of(guest, snapshot);
+    g_autoptr(GPtrArray) covers = covers_of(session->store, guest, snapshot);
     if (has_qemu && !undo_live(session, snapshot, covers, &switched, error)) {
         return FALSE;
     }
@@ -201,7 +218,8 @@ repair_guest(const LodgeStore *store, const char *guest, GError **error)
 {
     g_autoptr(Session) session = session_begin(store, guest, "check", error);
     return session != NULL &&
-           (!snapshot_needs_mending(store, guest) || snapshot_mend(session, error));
+           (!snapshot_needs_mending(store, guest) || lodge_store_is_backed_up(store, guest) ||
+            snapshot_mend(session, error));
 }
 
 gboolean

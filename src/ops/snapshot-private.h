@@ -18,7 +18,7 @@
 /* A new top layer for a disk. */
 typedef struct {
     const LodgeDisk *disk; /* borrowed from the guest */
-    char *below;           /* relative to the guest's folder: what it is to stand on */
+    char *below;           /* relative to the guest's folder, or absolute: what it is to stand on */
     int below_format;      /* LodgeDiskFormat */
     char *file;            /* the same, of the new layer */
     int file_format;       /* qcow2, unless it is a layer that is there */
@@ -27,11 +27,11 @@ typedef struct {
 /* The folder of a snapshot that is not finished: ".new-NAME". Free with g_free. */
 char *snapshot_staging_name(const char *name);
 
-/* Cover the disks of the running guest with new layers, all at one moment, so that what they were
- * is read at leisure: as a snapshot of disks that is begun and never finished. snapshot_mend()
- * takes the layers away again, as it does if we die meanwhile. @begins: a bitmap that the new
- * layers begin (NULL: none). What is below them is in the result; free it with
- * lodge_snapshot_free(). On error nothing of it stays. */
+/* Cover the disks of the guest with new layers, all at one moment, so that what they were is read
+ * at leisure: as a snapshot of disks that is begun and never finished. snapshot_mend() takes the
+ * layers away again, as it does if we die meanwhile; whether the guest runs is then its own affair.
+ * @begins: a bitmap that the new layers begin (NULL: none). What is below them is in the result;
+ * free it with lodge_snapshot_free(). On error nothing of it stays. */
 LodgeSnapshot *snapshot_cover(Session *session, const char *name, const char *begins,
                               LodgeProgress *progress, GError **error);
 
@@ -40,9 +40,11 @@ GPtrArray *fresh_layers_new(void);
 void fresh_layers_add(GPtrArray *all, const LodgeDisk *disk, const char *below, int below_format,
                       const char *file, int file_format);
 
-/* New layers for all disks of @guest that are written, above what it names for them; files are
- * named, not made. UNSUPPORTED names a disk that can't have one. FreshLayer * that it frees. */
-GPtrArray *fresh_layers_plan(const LodgeStore *store, const LodgeGuest *guest, GError **error);
+/* New layers for all disks of @guest that are written, above what it names for them, with
+ * @elsewhere those outside of its folder too, which have them for a while only; files are named,
+ * not made. UNSUPPORTED names a disk that can't have one. FreshLayer * that it frees. */
+GPtrArray *fresh_layers_plan(const LodgeStore *store, const LodgeGuest *guest, gboolean elsewhere,
+                             GError **error);
 /* Write them down as given up, then make their files; @more (may be NULL) is a file given up with
  * them. */
 gboolean fresh_layers_make(const Session *session, const GPtrArray *fresh, const char *more,

@@ -82,12 +82,9 @@ size_of(const char *path, const char *format, guint64 *out_bytes, GError **error
         *out_bytes = header != NULL ? header->virtual_size_bytes : 0;
         return header != NULL;
     }
-    struct stat info;
-    if (stat(path, &info) < 0) {
-        return lodge_error_errno(error, errno, "%s", path);
-    }
-    *out_bytes = (guint64)info.st_size;
-    return TRUE;
+    g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
+    *out_bytes = chain != NULL ? ((const LodgeLayer *)chain->pdata[0])->virtual_size_bytes : 0;
+    return chain != NULL;
 }
 
 static gboolean

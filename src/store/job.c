@@ -13,6 +13,15 @@ enum {
     LOOK_MS = 20,
 };
 
+#define JOB "job"
+#define BACKUP "backup"
+
+/* Verbs that leave alone what the disks of a guest consist of: a backup goes on beside them. */
+static const char *const beside_backup[] = {
+    "backup", "cdrom",      "check",      "edit",       "kill",        "limits",
+    "pause",  "pci attach", "pci detach", "resume",     "restart",     "set",
+    "start",  "stop",       "usb attach", "usb detach", "usb plugged", NULL};
+
 struct LodgeJob {
     LodgeProgress progress;
     LodgeProgress *next;
@@ -20,6 +29,7 @@ struct LodgeJob {
     char *verb;
     char *folder;
     char *path;
+    char *lock_path;
     int lock_fd;
     gboolean folder_goes;
 };
@@ -33,7 +43,7 @@ publish(LodgeJob *job, const char *stage)
     lodge_json_publish(job->path, value, NULL);
 }
 
-/* "guest web1 is busy: `lodge stop` (process 4711) is at work on it" */
+/* "guest web1 is busy: `lodge stop` (process 4711) is at work on it (`kill 4711` interrupts it)" */
 static void
 explain_holder(const LodgeJob *job, GError **error)
 {
@@ -48,18 +58,20 @@ explain_holder(const LodgeJob *job, GError **error)
                         "guest %s is busy: another command is at work on it", job->guest);
         return;
     }
+    int pid = (int)lodge_json_int(holder, "pid", 0);
     lodge_error_set(error, LODGE_ERROR_BUSY,
-                    "guest %s is busy: `lodge %s` (process %d) is at work on it", job->guest,
-                    lodge_json_string(holder, "verb", "…"), (int)lodge_json_int(holder, "pid", 0));
+                    "guest %s is busy: `lodge %s` (process %d) is at work on it (`kill %d` "
+                    "interrupts that)",
+                    job->guest, lodge_json_string(holder, "verb", "…"), pid, pid);
 }
 
 /* What a killed command left the keeper has put in order at once, by `check`: nobody need hear of
  * that. Nor of a holder that has not said yet who it is: it may be that one. */
 static gboolean
-may_be_mending(const LodgeJob *job, const char *lock_path)
+may_be_mending(const LodgeJob *job)
 {
     pid_t pid = 0;
-    lodge_autofd fd = lodge_lock_open_holder(lock_path, &pid);
+    lodge_autofd fd = lodge_lock_open_holder(job->lock_path, &pid);
     g_autoptr(json_t) holder = lodge_json_read(job->path, 4096, NULL);
     return fd < 0 || lodge_json_int(holder, "pid", 0) != pid ||
            g_str_equal(lodge_json_string(holder, "verb", ""), "check");
@@ -69,7 +81,6 @@ may_be_mending(const LodgeJob *job, const char *lock_path)
 static gboolean
 take_lock(LodgeJob *job, GError **error)
 {
-    g_autofree char *lock_path = g_build_filename(job->folder, "job.lock", NULL);
     g_autoptr(GError) problem = NULL;
     gint64 deadline = lodge_deadline_in(MENDING_MS);
     for (int attempt = 0; attempt < LOCK_ATTEMPTS; attempt++) {
@@ -77,13 +88,13 @@ take_lock(LodgeJob *job, GError **error)
         if (!lodge_dir_make(job->folder, 0755, error)) {
             return FALSE;
         }
-        job->lock_fd = lodge_lock_take(lock_path, &problem);
+        job->lock_fd = lodge_lock_take(job->lock_path, &problem);
         if (job->lock_fd >= 0) {
             /* The keeper waits for the end of who has it. */
             return lodge_lock_write_pid(job->lock_fd, 0, error);
         }
-        if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY) &&
-            may_be_mending(job, lock_path) && !lodge_deadline_passed(deadline)) {
+        if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY) && may_be_mending(job) &&
+            !lodge_deadline_passed(deadline)) {
             if (!lodge_wait_for(LOOK_MS, error)) {
                 return FALSE;
             }
@@ -125,21 +136,93 @@ lodge_job_sweep(const LodgeStore *store)
     }
 }
 
-LodgeJob *
-lodge_job_begin(const LodgeStore *store, const char *guest, const char *verb, GError **error)
+/* @kind tells its files. */
+static LodgeJob *
+begin(const LodgeStore *store, const char *guest, const char *verb, const char *kind,
+      GError **error)
 {
     g_autoptr(LodgeJob) job = g_new0(LodgeJob, 1);
+    g_autofree char *lock = g_strconcat(kind, ".lock", NULL);
+    g_autofree char *file = g_strconcat(kind, ".json", NULL);
     job->lock_fd = -1;
     job->guest = g_strdup(guest);
     job->verb = g_strdup(verb);
     job->folder = lodge_store_run_path(store, guest, NULL);
-    job->path = g_build_filename(job->folder, "job.json", NULL);
+    job->path = g_build_filename(job->folder, file, NULL);
+    job->lock_path = g_build_filename(job->folder, lock, NULL);
     if (!take_lock(job, error)) {
         explain_holder(job, error);
         return NULL;
     }
     publish(job, "");
     return g_steal_pointer(&job);
+}
+
+/* 0: nobody. A holder that has not written its id yet has just begun. */
+static pid_t
+backup_holder(const LodgeStore *store, const char *guest)
+{
+    pid_t pid = 0;
+    g_autofree char *path = lodge_store_run_path(store, guest, BACKUP ".lock");
+    lodge_autofd fd = lodge_lock_open_holder(path, &pid);
+    return fd < 0 ? 0 : pid;
+}
+
+gboolean
+lodge_store_is_backed_up(const LodgeStore *store, const char *guest)
+{
+    pid_t holder = backup_holder(store, guest);
+    return holder != 0 && holder != getpid();
+}
+
+LodgeJob *
+lodge_job_begin(const LodgeStore *store, const char *guest, const char *verb, GError **error)
+{
+    g_autoptr(LodgeJob) job = begin(store, guest, verb, JOB, error);
+    if (job != NULL && !g_strv_contains(beside_backup, verb) &&
+        lodge_store_is_backed_up(store, guest)) {
+        int pid = (int)backup_holder(store, guest);
+        lodge_error_set(error, LODGE_ERROR_BUSY,
+                        "guest %s is busy: `lodge backup` (process %d) reads its disks, and `lodge "
+                        "%s` would change what they consist of (`kill %d` ends the backup; start, "
+                        "stop, kill, pause and set work meanwhile)",
+                        guest, pid, verb, pid);
+        return NULL;
+    }
+    return g_steal_pointer(&job);
+}
+
+LodgeJob *
+lodge_job_begin_backup(const LodgeStore *store, const char *guest, GError **error)
+{
+    return begin(store, guest, "backup", BACKUP, error);
+}
+
+LodgeJob *
+lodge_job_begin_within(const LodgeStore *store, const char *guest, const char *verb,
+                       gint64 deadline, GError **error)
+{
+    g_autofree char *lock = lodge_store_run_path(store, guest, JOB ".lock");
+    for (;;) {
+        g_autoptr(GError) problem = NULL;
+        LodgeJob *job = lodge_job_begin(store, guest, verb, &problem);
+        if (job != NULL) {
+            return job;
+        }
+        if (!g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY)) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return NULL;
+        }
+        lodge_autofd holder = lodge_lock_open_holder(lock, NULL);
+        if (holder >= 0 ? !lodge_wait_fd(holder, POLLIN, deadline, error)
+                        : !lodge_wait_for(LOOK_MS, error)) {
+            return NULL;
+        }
+        if (lodge_deadline_passed(deadline)) {
+            g_propagate_error(error, g_steal_pointer(&problem));
+            return NULL;
+        }
+    }
 }
 
 static void
@@ -193,5 +276,6 @@ lodge_job_end(LodgeJob *job)
     g_free(job->verb);
     g_free(job->folder);
     g_free(job->path);
+    g_free(job->lock_path);
     g_free(job);
 }

@@ -84,10 +84,14 @@ believable(LodgeState published, gboolean has_qemu, gboolean has_keeper)
 static void
 add_job(const LodgeStore *store, const char *guest, LodgeGuestState *state)
 {
-    if (!is_held(store, guest, "job.lock")) {
+    /* A backup lets other verbs work beside it: these are shown, as they come and go. */
+    const char *file = is_held(store, guest, "job.lock")      ? "job.json"
+                       : is_held(store, guest, "backup.lock") ? "backup.json"
+                                                              : NULL;
+    if (file == NULL) {
         return;
     }
-    g_autofree char *path = lodge_store_run_path(store, guest, "job.json");
+    g_autofree char *path = lodge_store_run_path(store, guest, file);
     g_autoptr(json_t) job = lodge_json_read(path, STATE_LIMIT_BYTES, NULL);
     const char *stage = lodge_json_string(job, "stage", "");
     state->job = g_strdup(lodge_json_string(job, "verb", "…"));

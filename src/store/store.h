@@ -89,7 +89,8 @@ gboolean lodge_store_remove(const LodgeStore *store, LodgeStoreKind kind, const 
 /* A verb at work on a guest. At most one at a time; what it is stands in job.json for `list`. */
 typedef struct LodgeJob LodgeJob;
 
-/* Take the guest's job lock. BUSY, naming the verb and process that has it, otherwise. */
+/* Take the guest's job lock. BUSY, naming the verb and process that has it, otherwise; and while it
+ * is backed up, for verbs that change what its disks consist of. */
 LodgeJob *lodge_job_begin(const LodgeStore *store, const char *guest, const char *verb,
                           GError **error);
 /* Publishes each stage it is told as the job's, and tells it to @next (may be NULL). Borrowed: it
@@ -98,6 +99,16 @@ LodgeProgress *lodge_job_progress(LodgeJob *job, LodgeProgress *next);
 /* Shall the guest's run folder go when the job ends? For jobs that leave no guest behind. */
 void lodge_job_remove_run_folder(LodgeJob *job, gboolean goes);
 void lodge_job_end(LodgeJob *job);
+/* A backup at work: beside the job lock, which it holds only while it begins and ends, it has this
+ * one from its beginning to its end. Whoever would change what the disks consist of is refused
+ * meanwhile by lodge_job_begin(), BUSY; verbs that start and end the guest are not. BUSY if another
+ * backup of it is at work. */
+LodgeJob *lodge_job_begin_backup(const LodgeStore *store, const char *guest, GError **error);
+/* Is another process at work on a backup of the guest? */
+gboolean lodge_store_is_backed_up(const LodgeStore *store, const char *guest);
+/* lodge_job_begin() as soon as who has the lock lets go; TIMEOUT, or BUSY, at @deadline. */
+LodgeJob *lodge_job_begin_within(const LodgeStore *store, const char *guest, const char *verb,
+                                 gint64 deadline, GError **error);
 /* Remove the run folders of guests that are gone: their `create` or `delete` was killed. */
 void lodge_job_sweep(const LodgeStore *store);
 

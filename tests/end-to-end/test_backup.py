@@ -5,6 +5,7 @@ What a point holds is compared whole with what the guest had then. LODGE_TEST_AL
 """
 
 import calendar
+import contextlib
 import hashlib
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from lodge import EXISTS, NOT_FOUND, UNSUPPORTED, USAGE, wait_until
+from lodge import BUSY, EXISTS, NOT_FOUND, UNSUPPORTED, USAGE, fake, wait_until
 from test_snapshots import assert_nothing_nameless, content, make_blank, tool, top, with_faults, write
 
 
@@ -410,6 +411,97 @@ def test_killed_while_running(running, place, victim, step):
     raw.unlink()
     assert_nothing_half(place, "run")
     lodge("backup", "--verify", place / "run", last["point"])
+
+
+# What goes on beside a backup, and disks that are elsewhere
+
+
+@contextlib.contextmanager
+def held_backup(lodge, name, place, folder, outcome):
+    """A backup that stands still before it copies, until the block ends. Its end comes into @outcome."""
+    switches = folder / "switches"
+    gate, held = folder / "gate", folder / "held"
+    switches.mkdir(exist_ok=True)
+    gate.unlink(missing_ok=True)
+    held.unlink(missing_ok=True)
+    os.mkfifo(gate)
+    real = shutil.which("qemu-storage-daemon")
+    process = lodge.begin("backup", name, place, "--json",
+                          env=fake(switches, "qemu-storage-daemon", f'touch {held}; read go < {gate}; exec {real} "$@"'))
+    wait_until(lambda: held.exists() or process.poll() is not None, what="the copying")
+    yield process
+    if process.poll() is None:
+        gate.write_text("go\n")
+    outcome.append(lodge.end(process))
+
+
+def test_beside(shared, place, folder):
+    lodge, name, ended = shared, "beside", []
+    raw, qcow2 = folder / "elsewhere.raw", folder / "elsewhere.qcow2"
+    lodge.make(name, start=True)
+    tool("qemu-img", "create", "-q", "-f", "raw", raw, "8M")
+    tool("qemu-img", "create", "-q", "-f", "qcow2", qcow2, "8M")
+    lodge("disk", "attach", name, raw, "--name", "raw")
+    lodge("disk", "attach", name, qcow2, "--name", "qcow2")
+    conf = set(lodge.conf(name).read_text().split()) - {"format=qcow2"}
+
+    def put(word):
+        sh(lodge, f"for disk in b c; do echo {word} | dd of=/dev/vd$disk conv=fsync 2>/dev/null; done", name)
+
+    def there(point=None):
+        root = place / name / point if point else None
+        files = [(root / "raw.qcow2", "qcow2"), (root / "qcow2.qcow2", "qcow2")] if root else [(raw, "raw"), (qcow2, "qcow2")]
+        words = []
+        for path, form in files:
+            tool("qemu-img", "convert", "-U", "-f", form, "-O", "raw", path, folder / "look")
+            words.append((folder / "look").read_bytes()[:8].split(b"\n")[0].decode())
+        return words
+
+    def check(number, held):
+        point = ended[number].json
+        assert set(lodge.conf(name).read_text().split()) == conf and not list((lodge.guest_folder(name)).glob("layers/*"))
+        assert_nothing_nameless(lodge, name)
+        assert there(point["point"]) == [held] * 2
+        return {disk["name"]: disk["full"] for disk in point["disks"]}
+
+    # what changes its disks waits; what starts and ends it does not
+    put("one")
+    with held_backup(lodge, name, place, folder, ended):
+        assert lodge.show(name)["job"] == "backup"
+        for words in (["snapshot", "create", name], ["fork", name, "other"], ["delete", name, "--yes", "--force"]):
+            assert "ends the backup" in lodge(*words, status=BUSY).message
+        assert "lodge backup" in lodge("backup", name, place, status=BUSY).message
+        put("two")
+        lodge("pause", name)
+    assert lodge.state(name) == "paused" and check(0, "one") == {"root": True, "raw": True, "qcow2": True}
+    lodge("resume", name)
+    with held_backup(lodge, name, place, folder, ended):
+        put("three")
+        lodge("kill", name)
+    assert check(1, "two") == {"root": False, "raw": True, "qcow2": False} and there() == ["three"] * 2
+    # a guest that is stopped starts meanwhile
+    with held_backup(lodge, name, place, folder, ended):
+        lodge("start", name)
+        put("four")
+    check(2, "three")
+    with held_backup(lodge, name, place, folder, ended):
+        lodge("stop", name)
+        lodge("start", name, "--no-wait")
+    assert check(3, "four") == {"root": False, "raw": True, "qcow2": False}
+    # ended by a signal, and killed
+    lodge("start", name)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with held_backup(lodge, name, place, folder, ended) as process:
+            put(number.name)
+            process.send_signal(number)
+            process.wait()
+        assert ended.pop().status != 0
+        lodge("check", name, "--repair")
+        assert points(lodge, place / name) == [one.json["point"] for one in ended]
+        assert there() == [number.name] * 2
+        assert set(lodge.conf(name).read_text().split()) == conf and lodge.state(name) == "running"
+        assert_nothing_nameless(lodge, name)
+    lodge("delete", name, "--yes", "--force")
 
 
 # Snapshots by themselves
