@@ -286,16 +286,18 @@ gboolean
 lodge_cmd_disk_resize(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
-    guint64 size_bytes = 0;
-    if (!lodge_disk_resize(cli->store, argv[1], argv[2], argv[3], &size_bytes, error)) {
+    LodgeDiskGrowth growth = {0};
+    if (!lodge_disk_resize(cli->store, argv[1], argv[2], argv[3], &growth, error)) {
         return FALSE;
     }
-    g_autofree char *size = lodge_size_human(size_bytes);
+    g_autofree char *size = lodge_size_human(growth.size_bytes);
     if (cli->json) {
-        lodge_print_json(json_pack("{s:s, s:s, s:I}", "guest", argv[1], "name", argv[2],
-                                   "size_bytes", (json_int_t)size_bytes));
+        lodge_print_json(json_pack("{s:s, s:s, s:I, s:b}", "guest", argv[1], "name", argv[2],
+                                   "size_bytes", (json_int_t)growth.size_bytes, "file_system",
+                                   growth.file_system));
     } else {
-        lodge_say(cli, "%s: disk %s has %s now", argv[1], argv[2], size);
+        lodge_say(cli, "%s: disk %s has %s now%s", argv[1], argv[2], size,
+                  growth.file_system ? ", and its file system has grown with it" : "");
     }
     return TRUE;
 }

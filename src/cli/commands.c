@@ -278,8 +278,8 @@ static const LodgeCommandRow rows[] = {
      "lodge disk detach web1 data\nlodge disk detach web1 data --delete # its file too",
      lodge_options_disk_detach, 2, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_disk_detach},
     {"disk resize", DISKS, "GUEST DISK SIZE", "make a disk larger",
-     "A running guest sees the new size at once; its file system is its own affair. Disks never "
-     "shrink.",
+     "A running guest sees the new size at once. The root file system of a Debian guest that Lodge "
+     "built grows with it; others are their guests' affair. Disks never shrink.",
      "lodge disk resize web1 root 40G\nlodge disk resize web1 data +10G", NULL, 3, 3,
      LODGE_WORD_GUEST, FALSE, lodge_cmd_disk_resize},
     {"disk check", DISKS, "GUEST|GUEST/DISK|FILE", "look for damage in a disk", NULL,

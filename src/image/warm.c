@@ -63,6 +63,7 @@ read_one(const char *parent, const char *name)
     warm->tap = lodge_json_bool(conf, "tap", FALSE);
     warm->cpus = (guint)lodge_json_int(conf, "cpus", 0);
     warm->memory_bytes = (guint64)lodge_json_int(conf, "memory_bytes", 0);
+    warm->disk_bytes = (guint64)lodge_json_int(conf, "disk_bytes", 0);
     warm->allocated_bytes = lodge_tree_allocated(warm->folder);
     return warm;
 }
@@ -101,7 +102,7 @@ lodge_warm_find(const LodgeStore *store, const char *image, const char *key)
 
 gboolean
 lodge_warm_overlay(const LodgeStore *store, const char *image, const LodgeWarm *warm,
-                   const char *path, GError **error)
+                   const char *path, guint64 size_bytes, GError **error)
 {
     lodge_autofd lock_fd = lodge_image_lock(store, image, error);
     if (lock_fd < 0) {
@@ -110,7 +111,7 @@ lodge_warm_overlay(const LodgeStore *store, const char *image, const LodgeWarm *
     g_autofree char *conf = g_build_filename(warm->folder, CONF, NULL);
     g_autofree char *disk = g_build_filename(warm->folder, LODGE_WARM_DISK, NULL);
     gboolean fine = g_file_test(conf, G_FILE_TEST_EXISTS)
-                        ? lodge_img_create_overlay(path, disk, "qcow2", 0, error)
+                        ? lodge_img_create_overlay(path, disk, "qcow2", size_bytes, error)
                         : lodge_error_set(error, LODGE_ERROR_NOT_FOUND,
                                           "the parked machine was dropped just now");
     lodge_image_unlock(store, image, lodge_fd_steal(&lock_fd));
@@ -195,10 +196,10 @@ write_conf(const LodgeWarmMaking *making, const LodgeWarm *warm, GError **error)
 {
     g_autofree char *path = g_build_filename(making->folder, CONF, NULL);
     g_autoptr(json_t) conf = json_pack(
-        "{s:s, s:s, s:s, s:b, s:b, s:i, s:I, s:o, s:b}", "made", warm->made, "disk", warm->disk,
-        "qemu", warm->qemu, "kvm", warm->kvm, "tap", warm->tap, "cpus", (int)warm->cpus,
-        "memory_bytes", (json_int_t)warm->memory_bytes, "host_key",
-        lodge_json_string_or_null(warm->host_key), "asks_anew", warm->asks_anew);
+        "{s:s, s:s, s:s, s:b, s:b, s:i, s:I, s:I, s:o, s:b}", "made", warm->made, "disk",
+        warm->disk, "qemu", warm->qemu, "kvm", warm->kvm, "tap", warm->tap, "cpus", (int)warm->cpus,
+        "memory_bytes", (json_int_t)warm->memory_bytes, "disk_bytes", (json_int_t)warm->disk_bytes,
+        "host_key", lodge_json_string_or_null(warm->host_key), "asks_anew", warm->asks_anew);
     g_autofree char *text = json_dumps(conf, JSON_INDENT(2));
     return lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error);
 }

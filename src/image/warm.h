@@ -28,6 +28,7 @@ typedef struct {
     gboolean tap; /* its NIC is on a tap, as on all of Lodge's networks; else user-mode */
     guint cpus;
     guint64 memory_bytes;
+    guint64 disk_bytes;      /* as its guest sees it */
     char *host_key;          /* where in the guest the SSH server has its key; NULL: it has none */
     gboolean asks_anew;      /* its DHCP client asks for another lease only when told to */
     guint64 allocated_bytes; /* on disk; filled when it is read */
@@ -43,10 +44,10 @@ GPtrArray *lodge_warm_list(const LodgeStore *store, const char *image);
 /* The newest one with that key; NULL, without error, if there is none. */
 LodgeWarm *lodge_warm_find(const LodgeStore *store, const char *image, const char *key);
 
-/* Make @path, a guest's disk, an overlay of the parked machine's. NOT_FOUND if it was dropped
- * meanwhile. As for lodge_image_overlay() @path must be below <root>/guests. */
+/* Make @path, a guest's disk of @size_bytes, an overlay of the parked machine's. NOT_FOUND if it
+ * was dropped meanwhile. As for lodge_image_overlay() @path must be below <root>/guests. */
 gboolean lodge_warm_overlay(const LodgeStore *store, const char *image, const LodgeWarm *warm,
-                            const char *path, GError **error);
+                            const char *path, guint64 size_bytes, GError **error);
 
 /* A parked machine being made: a hidden folder, locked by its maker, that is removed by whoever
  * next parks, drops or changes the image if the maker died. */

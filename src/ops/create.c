@@ -133,8 +133,13 @@ start_qemu(Session *session, const LodgeWarm *warm, LodgeProgress *progress, GEr
     }
     g_autofree char *memory = g_build_filename(warm->folder, LODGE_WARM_MEMORY, NULL);
     g_autofree char *state = g_build_filename(warm->folder, LODGE_WARM_STATE, NULL);
+    const LodgeDisk *disk = session->guest->disks->pdata[0];
     const ForkingSource source = {
-        .memory = memory, .state = state, .host_key = warm->host_key, .asks_anew = warm->asks_anew};
+        .memory = memory,
+        .state = state,
+        .host_key = warm->host_key,
+        .disk_bytes = disk->size_bytes != warm->disk_bytes ? disk->size_bytes : 0,
+        .asks_anew = warm->asks_anew};
     if (forking_start(session, &source, progress, &problem)) {
         return TRUE;
     }

@@ -389,7 +389,8 @@ make_disk(const Definition *definition, const LodgeGuest *guest, const LodgeImag
     const LodgeStore *store = definition->store;
     const LodgeDisk *root = guest->disks->pdata[0];
     g_autoptr(LodgeWarm) warm = definition->may_fork ? forking_find(store, guest, image) : NULL;
-    if (warm != NULL && lodge_warm_overlay(store, image->name, warm, path, NULL)) {
+    if (warm != NULL &&
+        lodge_warm_overlay(store, image->name, warm, path, root->size_bytes, NULL)) {
         *out_warm = g_steal_pointer(&warm);
         return TRUE;
     }

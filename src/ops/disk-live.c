@@ -4,6 +4,7 @@
 #include "base/base.h"
 #include "ops/disk.h"
 #include "ops/edit.h"
+#include "ops/grow.h"
 #include "ops/hotplug.h"
 #include "qemu/img.h"
 
@@ -33,27 +34,6 @@ parse_growth(const char *text, guint64 present_bytes, guint64 *out_bytes, GError
     return TRUE;
 }
 
-/* Grow it under the running guest. FALSE without an error: that guest doesn't have it. */
-static gboolean
-resize_live(const Session *session, const char *name, guint64 size_bytes, GError **error)
-{
-    g_autoptr(GError) problem = NULL;
-    g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
-    if (qmp == NULL) {
-        return FALSE;
-    }
-    const Hotplug hotplug = {qmp, session->guest, lodge_deadline_in(MONITOR_TIMEOUT_MS)};
-    g_autofree char *node = hotplug_disk_node(&hotplug, name, &problem);
-    if (node == NULL) {
-        if (!g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_NOT_FOUND)) {
-            g_propagate_error(error, g_steal_pointer(&problem));
-        }
-        return FALSE;
-    }
-    return lodge_qmp_run(qmp, hotplug.deadline, error, "block_resize", "{s:s, s:I}", "node-name",
-                         node, "size", (json_int_t)size_bytes);
-}
-
 static gboolean
 resize(const Session *session, const LodgeDiskView *view, guint64 size_bytes, GError **error)
 {
@@ -65,7 +45,11 @@ resize(const Session *session, const LodgeDiskView *view, guint64 size_bytes, GE
                                view->file);
     }
     if (session->state->has_qemu) {
-        if (resize_live(session, view->name, size_bytes, &problem)) {
+        g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
+        if (qmp == NULL) {
+            return FALSE;
+        }
+        if (grow_disk(session, qmp, view->name, size_bytes, &problem)) {
             return TRUE;
         }
         if (problem != NULL) {
@@ -76,10 +60,27 @@ resize(const Session *session, const LodgeDiskView *view, guint64 size_bytes, GE
     return lodge_img_resize(view->file, view->format, size_bytes, error);
 }
 
+/* The root file system, if the guest is such that it does. */
+static gboolean
+grow_with_disk(const Session *session, LodgeDiskGrowth *growth, GError **error)
+{
+    const LodgeGuestState *state = session->state;
+    if (state->state != LODGE_STATE_RUNNING || state->inside == NULL ||
+        grow_root(session, &growth->file_system, error)) {
+        return TRUE;
+    }
+    return lodge_error_prefix(error,
+                              "guest %s: disk root has grown, its file system has not (the next "
+                              "start tries again)",
+                              session->guest->name);
+}
+
 gboolean
 lodge_disk_resize(const LodgeStore *store, const char *guest, const char *name, const char *size,
-                  guint64 *out_size_bytes, GError **error)
+                  LodgeDiskGrowth *out_growth, GError **error)
 {
+    guint64 size_bytes = 0;
+    *out_growth = (LodgeDiskGrowth){0};
     g_autoptr(Session) session = session_begin(store, guest, "disk resize", error);
     g_autoptr(LodgeDiskView) view = session != NULL ? lodge_disk_find(store, guest, name, error)
                                                     : NULL;
@@ -90,15 +91,17 @@ lodge_disk_resize(const LodgeStore *store, const char *guest, const char *name, 
         lodge_error_set(error, LODGE_ERROR_INVALID, "%s", view->problem);
         return lodge_error_prefix(error, "guest %s: disk %s", guest, name);
     }
-    if (!parse_growth(size, view->size_bytes, out_size_bytes, error) ||
-        !resize(session, view, *out_size_bytes, error)) {
+    if (!parse_growth(size, view->size_bytes, &size_bytes, error) ||
+        !resize(session, view, size_bytes, error)) {
         return lodge_error_prefix(error, "guest %s: disk %s", guest, name);
     }
     g_autofree char *group = g_strconcat("disk ", name, NULL);
-    g_autofree char *written = lodge_size_format(*out_size_bytes);
+    g_autofree char *written = lodge_size_format(size_bytes);
     const char *const pairs[] = {"size", written, NULL};
     edit_section(session, EDIT_STARTED, group, pairs, NULL);
-    return edit_section(session, EDIT_DEFINITION, group, pairs, error);
+    out_growth->size_bytes = size_bytes;
+    return edit_section(session, EDIT_DEFINITION, group, pairs, error) &&
+           (!g_str_equal(name, "root") || grow_with_disk(session, out_growth, error));
 }
 
 gboolean

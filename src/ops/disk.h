@@ -45,9 +45,15 @@ gboolean lodge_disk_detach(const LodgeStore *store, const char *guest, const cha
                            gboolean delete, gint64 timeout_ms, LodgeDiskResult *out_result,
                            GError **error);
 
-/* Make a disk larger: @size is "20G" or "+5G". The running guest sees it at once. */
+typedef struct {
+    guint64 size_bytes;
+    gboolean file_system; /* so has the root file system of the running guest */
+} LodgeDiskGrowth;
+
+/* Make a disk larger: @size is "20G" or "+5G". The running guest sees it at once; the root file
+ * system of one that Lodge built, and that has lodge-agent, grows with it. */
 gboolean lodge_disk_resize(const LodgeStore *store, const char *guest, const char *name,
-                           const char *size, guint64 *out_size_bytes, GError **error);
+                           const char *size, LodgeDiskGrowth *out_growth, GError **error);
 
 /* Put the limits that @disk says in force, all at once, on the running guest behind @qmp. */
 gboolean disk_set_limits(LodgeQmp *qmp, const LodgeDisk *disk, gint64 deadline, GError **error);

@@ -16,6 +16,7 @@
 #include "base/base.h"
 #include "keeper/keeper.h"
 #include "net/define.h"
+#include "ops/grow.h"
 #include "ops/host-key.h"
 #include "ops/machine-state.h"
 #include "ops/parked.h"
@@ -237,6 +238,15 @@ load(const Session *session, const ForkingSource *source, GError **error)
 }
 
 static gboolean
+grow(const Session *session, LodgeQmp *qmp, const ForkingSource *source, GError **error)
+{
+    gboolean grown = FALSE;
+    const LodgeDisk *root = session->guest->disks->pdata[0];
+    return grow_disk(session, qmp, root->name, source->disk_bytes, error) &&
+           grow_root(session, &grown, error);
+}
+
+static gboolean
 go_on(Session *session, const ForkingSource *source, LodgeProgress *progress, GError **error)
 {
     if (!session_refresh(session, error) || !load(session, source, error)) {
@@ -254,6 +264,9 @@ go_on(Session *session, const ForkingSource *source, LodgeProgress *progress, GE
         return FALSE;
     }
     lodge_fault("fork-identified");
+    if (source->disk_bytes != 0 && !grow(session, qmp, source, error)) {
+        return FALSE;
+    }
     return set_links(qmp, guest, TRUE, error);
 }
 

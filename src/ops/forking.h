@@ -14,6 +14,7 @@ typedef struct {
     const char *memory;    /* a file that holds its memory; NULL: that is in the state */
     const char *state;     /* its devices', as QEMU's migration writes it */
     const char *host_key;  /* where its SSH server has its key; NULL: it is looked for */
+    guint64 disk_bytes;    /* its disk is larger than the machine knows; 0: it isn't */
     gboolean asks_anew;    /* its DHCP client asks for another lease only when told to */
     const LodgeGuest *was; /* whose NICs the machine has; NULL: a parked machine's only one */
 } ForkingSource;

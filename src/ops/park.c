@@ -328,6 +328,7 @@ finish(Parking *parking, GError **error)
                             .tap = parking->shape.tap.link != NULL,
                             .cpus = parking->guest->cpus,
                             .memory_bytes = parking->guest->memory_bytes,
+                            .disk_bytes = parking->image->size_bytes,
                             .host_key = parking->host_key,
                             .asks_anew = parking->asks_anew};
     gboolean fine = files != NULL && lodge_warm_commit(parking->making, &warm, error);

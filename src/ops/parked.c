@@ -35,8 +35,8 @@ obstacle(const LodgeGuest *guest, const LodgeImage *image)
     if (disk == NULL || disk->format != LODGE_FORMAT_QCOW2 || guest->cdroms->len > 0) {
         return "it has other drives than one disk";
     }
-    if (disk->size_bytes != image->size_bytes) {
-        return "its disk has another size than the image";
+    if (disk->size_bytes < image->size_bytes) {
+        return "its disk is smaller than the image";
     }
     if (nic == NULL || guest->usbs->len > 0 || guest->pcis->len > 0 || lodge_guest_has_tpm(guest)) {
         return "it has other devices than one NIC";
