@@ -25,5 +25,9 @@ gboolean lodge_keeper_start_from(const LodgeStore *store, const char *guest,
 /* Word of that for the keeper, which takes it: a file in the run folder. */
 #define LODGE_KEEPER_MEMORY "memory-file"
 
+/* The memory may be a file without a name: then @memory_file is /proc/PID/fd/N of who holds it
+ * until the keeper does, and it has these seals. */
+#define LODGE_KEEPER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+
 /* If QEMU runs without a keeper, start one that adopts it. */
 gboolean lodge_keeper_ensure(const LodgeStore *store, const char *guest, GError **error);

@@ -84,9 +84,12 @@ lodge_keeper_start_from(const LodgeStore *store, const char *guest, const char *
                         GError **error)
 {
     g_autofree char *word = lodge_store_run_path(store, guest, LODGE_KEEPER_MEMORY);
-    gboolean fine = lodge_file_write(word, memory_file, strlen(memory_file), 0600,
-                                     LODGE_WRITE_NO_SYNC, error) &&
-                    lodge_keeper_start(store, guest, 0, error);
+    if (!lodge_file_write(word, memory_file, strlen(memory_file), 0600, LODGE_WRITE_NO_SYNC,
+                          error)) {
+        return FALSE;
+    }
+    lodge_fault("keeper-told");
+    gboolean fine = lodge_keeper_start(store, guest, 0, error);
     unlink(word);
     return fine;
 }

@@ -13,7 +13,7 @@
 #include "base/base.h"
 
 #define SHARED_FILE "memory.json"
-#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+#define SEALS LODGE_KEEPER_SEALS
 
 enum {
     PATH_LIMIT_BYTES = 4096,
@@ -120,6 +120,39 @@ open_sealed(const LodgeStore *store, const char *guest, const char *file, GError
     return lodge_fd_steal(&fd);
 }
 
+/* What somebody holds for us has no name, and must be what nobody can change. */
+static int
+open_held(const char *file, gboolean reads, GError **error)
+{
+    lodge_autofd fd = open(file, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    if (fd < 0) {
+        lodge_error_errno(error, errno, "%s", file);
+        return -1;
+    }
+    if (fcntl(fd, F_GET_SEALS) != SEALS) {
+        lodge_error_set(error, LODGE_ERROR_FAILED, "%s: it is not there any more", file);
+        return -1;
+    }
+    return lodge_fd_steal(&fd);
+}
+
+static int
+open_memory(const LodgeStore *store, const char *guest, const char *file, gboolean reads,
+            GError **error)
+{
+    if (g_str_has_prefix(file, "/proc/")) {
+        return open_held(file, reads, error);
+    }
+    if (geteuid() == 0 && !reads) {
+        return open_sealed(store, guest, file, error);
+    }
+    int fd = open(file, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        lodge_error_errno(error, errno, "%s", file);
+    }
+    return fd;
+}
+
 gboolean
 keeper_memory_open(const LodgeStore *store, const char *guest, const char *qemu,
                    KeeperMemory *out_memory, GError **error)
@@ -132,16 +165,9 @@ keeper_memory_open(const LodgeStore *store, const char *guest, const char *qemu,
         return TRUE;
     }
     gboolean reads = opens_for_reading(qemu);
-    if (geteuid() == 0 && !reads) {
-        out_memory->fd = open_sealed(store, guest, file, error);
-        if (out_memory->fd < 0) {
-            return FALSE;
-        }
-    } else {
-        out_memory->fd = open(file, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
-        if (out_memory->fd < 0) {
-            return lodge_error_errno(error, errno, "%s", file);
-        }
+    out_memory->fd = open_memory(store, guest, file, reads, error);
+    if (out_memory->fd < 0) {
+        return FALSE;
     }
     out_memory->use = reads ? LODGE_MEMORY_READ_ONLY : LODGE_MEMORY_COPIED;
     out_memory->file = g_steal_pointer(&file);

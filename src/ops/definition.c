@@ -362,7 +362,7 @@ write_seed(const Definition *definition, const LodgeGuest *guest, const LodgeIma
     if (guest->provision == LODGE_PROVISION_NONE || image == NULL) {
         return TRUE; /* nobody inside would read it */
     }
-    g_autofree char *instance = g_uuid_string_random();
+    g_autofree char *instance = lodge_uuid_random();
     g_autoptr(GPtrArray) macs = g_ptr_array_new();
     for (guint i = 0; i < guest->nics->len; i++) {
         g_ptr_array_add(macs, ((const LodgeNic *)guest->nics->pdata[i])->mac);

@@ -16,7 +16,8 @@ typedef struct {
 /* Make guests that are what @what->source is: of one that runs, memory and disks, and it goes on
  * after a pause, which goes to @out_pause_ms (0: it is stopped); each is told who it is before it
  * has a network. Of one that is stopped, its disks; they learn it at their first boot. EXISTS if a
- * name is taken; UNSUPPORTED names what can't be forked. Those that were made before one failed
- * stay. */
+ * name is taken; UNSUPPORTED names what can't be forked. Each is made
+ * whatever becomes of the others; those that fail are removed, and named in the error. INTERRUPTED:
+ * those that were made by then stay. */
 gboolean lodge_fork(const LodgeStore *store, const LodgeFork *what, guint *out_pause_ms,
                     LodgeProgress *progress, GError **error);

@@ -29,7 +29,7 @@ enum {
     MONITOR_TIMEOUT_MS = 30000,
     AGENT_TIMEOUT_MS = 30000,
     SEED_LIMIT_BYTES = 1 << 20,
-    FILES_AT_MOST = 4,
+    FILES_AT_MOST = 5, /* and an empty one behind them */
 };
 
 LodgeWarm *
@@ -57,6 +57,7 @@ typedef struct {
     char *seed;
     gsize seed_length;
     char *keys;
+    char *identity; /* of a copy of another guest's disk: what the seed calls it */
     char *machine_id;
     LodgeAgentFile files[FILES_AT_MOST];
 } Person;
@@ -74,6 +75,7 @@ person_clear(Person *person)
     g_free(person->public_place);
     g_free(person->seed);
     g_free(person->keys);
+    g_free(person->identity);
     g_free(person->machine_id);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Person, person_clear)
@@ -113,8 +115,12 @@ read_seed(const Session *session, Person *person, GError **error)
     g_auto(GStrv) lines = person->seed != NULL ? g_strsplit(person->seed, "\n", -1) : NULL;
     for (gsize i = 0; lines != NULL && lines[i] != NULL; i++) {
         static const char key[] = "authorized-key=";
+        static const char identity[] = "identity=";
         if (g_str_has_prefix(lines[i], key)) {
             g_string_append_printf(keys, "%s\n", lines[i] + strlen(key));
+        } else if (g_str_has_prefix(lines[i], identity)) {
+            g_free(person->identity);
+            person->identity = g_strconcat(lines[i] + strlen(identity), "\n", NULL);
         }
     }
     person->keys = keys->len > 0 ? g_strdup(keys->str) : NULL;
@@ -148,7 +154,7 @@ make_person(const Session *session, Person *person, GError **error)
 {
     const LodgeGuest *guest = session->guest;
     guint count = 0;
-    g_autofree char *uuid = g_uuid_string_random();
+    g_autofree char *uuid = lodge_uuid_random();
     g_auto(GStrv) parts = g_strsplit(uuid, "-", -1);
     person->machine_id = g_strjoinv("", parts);
     person->place_count = guest->nics->len;
@@ -160,8 +166,12 @@ make_person(const Session *session, Person *person, GError **error)
         return FALSE;
     }
     if (person->seed != NULL) {
-        person->files[count] = (LodgeAgentFile){"/var/lib/lodge/seed", 0600, person->seed,
-                                                person->seed_length};
+        person->files[count++] = (LodgeAgentFile){"/var/lib/lodge/seed", 0600, person->seed,
+                                                  person->seed_length};
+    }
+    if (person->identity != NULL) {
+        person->files[count++] = (LodgeAgentFile){"/var/lib/lodge/identity", 0644, person->identity,
+                                                  strlen(person->identity)};
     }
     return TRUE;
 }
@@ -229,7 +239,7 @@ set_links(LodgeQmp *qmp, const LodgeGuest *guest, gboolean up, GError **error)
 static gboolean
 load(const Session *session, const ForkingSource *source, GError **error)
 {
-    if (source->memory == NULL) {
+    if (source->was != NULL) {
         return live_snapshot_load(session, source->state, error);
     }
     g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
@@ -315,9 +325,12 @@ gboolean
 forking_end(const Session *session, GError **error)
 {
     g_autofree char *mark = lodge_store_guest_path(session->store, session->guest->name, MARK);
+    g_autofree char *word = lodge_store_run_path(session->store, session->guest->name,
+                                                 LODGE_KEEPER_MEMORY);
     if (!session_kill(session, error)) {
         return FALSE;
     }
+    unlink(word); /* which no keeper has taken */
     unlink(mark);
     return TRUE;
 }

@@ -11,7 +11,7 @@ LodgeWarm *forking_find(const LodgeStore *store, const LodgeGuest *guest, const 
 
 /* What it begins as. */
 typedef struct {
-    const char *memory;    /* a file that holds its memory; NULL: that is in the state */
+    const char *memory;    /* what holds its memory; NULL: that is in the state */
     const char *state;     /* its devices', as QEMU's migration writes it */
     const char *host_key;  /* where its SSH server has its key; NULL: it is looked for */
     guint64 disk_bytes;    /* its disk is larger than the machine knows; 0: it isn't */

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "ops/capture.h"
 #include "ops/merge.h"
 #include "ops/rest.h"
 #include "ops/snapshot-mend.h"
@@ -168,13 +169,31 @@ take_disks(const Creation *creation, LiveSnapshot *live, GError **error)
     return TRUE;
 }
 
+/* Where memory goes: a file of the snapshot's, or whoever asked for it. */
+static int
+open_memory(const Creation *creation, GError **error)
+{
+    if (creation->wish->capture != NULL) {
+        return capture_begin(creation->wish->capture, creation->session->guest->memory_bytes,
+                             error);
+    }
+    g_autofree char *path = staging_path(creation, SNAPSHOT_MEMORY);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        lodge_error_errno(error, errno, "%s", path);
+    }
+    return fd;
+}
+
 static gboolean
 take_with_memory(const Creation *creation, LiveSnapshot *live, GError **error)
 {
-    g_autofree char *path = staging_path(creation, SNAPSHOT_MEMORY);
     lodge_progress_stage(creation->progress, "memory is written");
-    return live_snapshot_write_memory(live, path, error) && take_disks(creation, live, error) &&
-           live_snapshot_finish_memory(live, error) && live_snapshot_resume(live, error);
+    lodge_autofd fd = open_memory(creation, error);
+    gboolean begun = fd >= 0 && live_snapshot_write_memory(live, fd, error);
+    lodge_fd_clear(&fd); /* it is QEMU's: who reads it hears when QEMU is done */
+    return begun && take_disks(creation, live, error) && live_snapshot_finish_memory(live, error) &&
+           live_snapshot_resume(live, error);
 }
 
 static gboolean
@@ -228,7 +247,8 @@ take_running(const Creation *creation, GError **error)
     if (qmp == NULL || !live_snapshot_begin(&live, session, qmp, with_memory, error)) {
         return FALSE;
     }
-    snapshot->kind = with_memory ? LODGE_SNAPSHOT_RUNNING : LODGE_SNAPSHOT_PLUG;
+    gboolean keeps_memory = with_memory && creation->wish->capture == NULL;
+    snapshot->kind = keeps_memory ? LODGE_SNAPSHOT_RUNNING : LODGE_SNAPSHOT_PLUG;
     snapshot->paused = !live.was_running;
     snapshot->qemu = live_snapshot_qemu(qmp);
     snapshot->kvm = session->state->is_kvm;
@@ -242,6 +262,9 @@ take_running(const Creation *creation, GError **error)
         snapshot->pause_ms = (guint)((live.resumed_us - live.stopped_us + 999) / 1000);
     }
     lodge_fault("create-resumed");
+    if (creation->wish->capture != NULL) {
+        return capture_finish(creation->wish->capture, error);
+    }
     lodge_progress_stage(creation->progress, "it is put on disk");
     return !with_memory || sync_memory(creation, error);
 }
@@ -363,7 +386,7 @@ lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
     g_autofree char *name = wish->name != NULL ? g_strdup(wish->name)
                                                : g_date_time_format(now, "%Y%m%d-%H%M%S");
     g_autoptr(LodgeSnapshot) snapshot = describe(session, wish, name);
-    gboolean with_memory = session->state->has_qemu && !wish->disks_only;
+    gboolean with_memory = session->state->has_qemu && !wish->disks_only && wish->capture == NULL;
     g_autoptr(GPtrArray) fresh = check_wish(session, name, with_memory, error)
                                      ? plan_layers(session, snapshot, FALSE, error)
                                      : NULL;

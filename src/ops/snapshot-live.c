@@ -226,12 +226,8 @@ await_migration(LiveSnapshot *live, const char *wanted, GError **error)
 }
 
 static gboolean
-hand_over(const Hotplug *hotplug, const char *path, int flags, GError **error)
+hand_over(const Hotplug *hotplug, int fd, GError **error)
 {
-    lodge_autofd fd = open(path, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) {
-        return lodge_error_errno(error, errno, "%s", path);
-    }
     g_autoptr(json_t)
         done = lodge_qmp_call_fd(hotplug->qmp, "getfd", json_pack("{s:s}", "fdname", "memory"), fd,
                                  hotplug->deadline, error);
@@ -239,7 +235,7 @@ hand_over(const Hotplug *hotplug, const char *path, int flags, GError **error)
 }
 
 gboolean
-live_snapshot_write_memory(LiveSnapshot *live, const char *path, GError **error)
+live_snapshot_write_memory(LiveSnapshot *live, int fd, GError **error)
 {
     renew_deadline(live);
     const Hotplug *hotplug = &live->hotplug;
@@ -247,7 +243,7 @@ live_snapshot_write_memory(LiveSnapshot *live, const char *path, GError **error)
         !lodge_qmp_run(hotplug->qmp, hotplug->deadline, error, "migrate-set-parameters",
                        "{s:I, s:i}", "max-bandwidth", (json_int_t)BANDWIDTH_BYTES, "downtime-limit",
                        DOWNTIME_MS) ||
-        !hand_over(hotplug, path, O_WRONLY | O_CREAT | O_TRUNC, error) ||
+        !hand_over(hotplug, fd, error) ||
         !lodge_qmp_run(hotplug->qmp, hotplug->deadline, error, "migrate", "{s:s}", "uri",
                        "fd:memory")) {
         return FALSE;
@@ -433,10 +429,13 @@ live_snapshot_load(const Session *session, const char *path, GError **error)
     if (qmp == NULL) {
         return FALSE;
     }
+    lodge_autofd fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return lodge_error_errno(error, errno, "%s", path);
+    }
     g_auto(LiveSnapshot) live = {.session = session};
     live.hotplug = (Hotplug){qmp, session->guest, lodge_deadline_in(MONITOR_TIMEOUT_MS)};
-    if (!set_capabilities(&live.hotplug, FALSE, error) ||
-        !hand_over(&live.hotplug, path, O_RDONLY, error)) {
+    if (!set_capabilities(&live.hotplug, FALSE, error) || !hand_over(&live.hotplug, fd, error)) {
         return FALSE;
     }
     lodge_fault("restore-loading");

@@ -97,8 +97,8 @@ gboolean live_snapshot_add_layers(LiveSnapshot *live, const GPtrArray *fresh, GE
 /* Have it stand still. */
 gboolean live_snapshot_stop(LiveSnapshot *live, GError **error);
 
-/* Write memory to @path while the guest runs, until it has stopped for the rest. */
-gboolean live_snapshot_write_memory(LiveSnapshot *live, const char *path, GError **error);
+/* Write memory to @fd while the guest runs, until it has stopped for the rest. */
+gboolean live_snapshot_write_memory(LiveSnapshot *live, int fd, GError **error);
 
 /* All disks at one stroke: from now on the new layers are written. */
 gboolean live_snapshot_switch(LiveSnapshot *live, GError **error);
@@ -117,7 +117,7 @@ gboolean live_snapshot_undo(LiveSnapshot *live, const GPtrArray *fresh, gboolean
 /* QEMU's version, "7.2.22". Free with g_free. */
 char *live_snapshot_qemu(const LodgeQmp *qmp);
 
-/* Have the guest, started to wait for it, read its memory. */
+/* Have the guest, started to wait for it, read its memory, or what of it @path holds. */
 gboolean live_snapshot_load(const Session *session, const char *path, GError **error);
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(LiveSnapshot, live_snapshot_clear)

@@ -60,7 +60,7 @@ write_seed(const Workshop *workshop, const WorkshopWish *wish, const char *folde
 {
     g_autofree char *key = lodge_ssh_key(workshop->making->store, error);
     const char *const keys[] = {key, NULL};
-    g_autofree char *instance = g_uuid_string_random();
+    g_autofree char *instance = lodge_uuid_random();
     const LodgeSeed seed = {.kind = wish->like->provision,
                             .hostname = guest_name,
                             .user = wish->like->user,

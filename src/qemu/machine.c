@@ -127,7 +127,8 @@ host_nodes(const LodgeGuest *guest)
 
 /* A file is opened by the way of /proc: QEMU has no descriptor sets for memory. */
 static void
-add_memory_file(LodgeCommand *command, const LodgeMachine *machine, guint64 mib)
+add_memory_file(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *machine,
+                guint64 mib)
 {
     static const char *const uses[] = {
         [LODGE_MEMORY_OWN] = "",
@@ -135,11 +136,12 @@ add_memory_file(LodgeCommand *command, const LodgeMachine *machine, guint64 mib)
         [LODGE_MEMORY_COPIED] = "share=off",
         [LODGE_MEMORY_READ_ONLY] = "share=off,readonly=on,rom=off",
     };
+    g_autofree char *nodes = host_nodes(guest);
     int fd = lodge_command_pass_open(command, machine->memory_file, machine->memory_fd);
     lodge_command_option(command, "-object",
                          "memory-backend-file,id=ram,size=%" G_GUINT64_FORMAT
-                         "M,mem-path=/proc/self/fd/%d,%s",
-                         mib, fd, uses[machine->memory_use]);
+                         "M,mem-path=/proc/self/fd/%d,%s%s",
+                         mib, fd, uses[machine->memory_use], nodes);
 }
 
 static void
@@ -155,7 +157,7 @@ add_memory(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *m
         lodge_command_option(command, "-m", "%" G_GUINT64_FORMAT, mib);
     }
     if (machine->memory_file != NULL) {
-        add_memory_file(command, machine, mib);
+        add_memory_file(command, guest, machine, mib);
         return;
     }
     g_autofree char *nodes = host_nodes(guest);

@@ -10,6 +10,11 @@ typedef struct {
     int state_fd;       /* a file, empty */
 } LodgeMemoryStream;
 
+/* Cut what the device @name (of each instance) said out of a stream's rest, @state: who reads it
+ * leaves that device as it began. FALSE: it is not there, or the stream does not describe itself.
+ */
+gboolean lodge_memory_stream_cut(GByteArray *state, const char *name);
+
 /* Read a migration stream from @from (a pipe) until it ends. What the guest has in memory goes into
  * @to->memory_fd, where it was last said; pages that it never touched stay holes. The stream
  * without it goes into @to->state_fd: a QEMU that maps the file as its memory, and then reads that,

@@ -261,6 +261,53 @@ test_refuses_what_it_does_not_know(void)
     refuse(put_device_first);
 }
 
+/* --- Cutting a device out of the rest --------------------------------------------------------- */
+
+static void
+put_device(GByteArray *stream, const char *name, guint number, guint instance, guint size)
+{
+    put(stream, 4, 1);
+    put(stream, number, 4);
+    put_name(stream, name);
+    put(stream, instance, 4);
+    put(stream, 1, 4);
+    for (guint i = 0; i < size; i++) {
+        put(stream, 0x7e, 1);
+    }
+    put(stream, 0x7e, 1);
+    put(stream, number, 4);
+}
+
+static void
+put_description(GByteArray *stream)
+{
+    static const char text[] =
+        "{\"devices\": [{\"name\": \"timer\", \"fields\": [{\"size\": 4}, {\"size\": 4}]},"
+        " {\"name\": \"slirp\", \"instance_id\": 0, \"fields\": [{\"size\": 9}]},"
+        " {\"name\": \"slirp\", \"instance_id\": 1, \"fields\": [{\"size\": 3}]}]}";
+    put(stream, 0, 1);
+    put(stream, 6, 1);
+    put(stream, strlen(text), 4);
+    g_byte_array_append(stream, (const guint8 *)text, (guint)strlen(text));
+}
+
+static void
+test_devices_are_cut(void)
+{
+    g_autoptr(GByteArray) stream = g_byte_array_new();
+    g_autoptr(GByteArray) wanted = g_byte_array_new();
+    put_device(stream, "slirp", 5, 0, 9);
+    put_device(stream, "timer", 6, 0, 8);
+    put_device(stream, "slirp", 7, 1, 3);
+    g_assert_false(lodge_memory_stream_cut(stream, "slirp")); /* nothing is described */
+    put_description(stream);
+    put_device(wanted, "timer", 6, 0, 8);
+    put_description(wanted);
+    g_assert_true(lodge_memory_stream_cut(stream, "slirp"));
+    g_assert_cmpmem(stream->data, stream->len, wanted->data, wanted->len);
+    g_assert_false(lodge_memory_stream_cut(stream, "slirp"));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -268,5 +315,6 @@ main(int argc, char **argv)
     g_test_add_func("/qemu/memory-stream/last-word-counts", test_last_word_counts);
     g_test_add_func("/qemu/memory-stream/ends-early", test_refuses_what_ends_early);
     g_test_add_func("/qemu/memory-stream/not-known", test_refuses_what_it_does_not_know);
+    g_test_add_func("/qemu/memory-stream/cut", test_devices_are_cut);
     return g_test_run();
 }

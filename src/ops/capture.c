@@ -1,0 +1,118 @@
+/* Theory of operation: QEMU writes, a process of ours reads.
+ *
+ * QEMU writes the guest's memory into a pipe, as for a snapshot; a copy of this process takes the
+ * stream apart as it comes, so that QEMU never waits for us, and the guest stands still no longer
+ * than for a file. What comes of it are files in memory without a name. */
+#include "config.h"
+
+#include "ops/capture.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/base.h"
+#include "keeper/keeper.h"
+#include "ops/session.h"
+#include "qemu/memory-stream.h"
+
+enum { PIPE_BYTES = 1 << 20 };
+
+typedef struct {
+    int from, other_end;
+    LodgeMemoryStream to;
+} Reading;
+
+static gboolean
+read_stream(gpointer data, LodgeProgress *progress, GError **error)
+{
+    Reading *reading = data;
+    (void)progress;
+    lodge_fd_clear(&reading->other_end); /* or the stream would never end */
+    return lodge_memory_stream_split(reading->from, &reading->to, error);
+}
+
+int
+capture_begin(Capture *capture, guint64 size_bytes, GError **error)
+{
+    int pipe_fds[2];
+    guint64 available = lodge_memory_available();
+    if (size_bytes > available) {
+        g_autofree char *wanted = lodge_size_human(size_bytes);
+        g_autofree char *there = lodge_size_human(available);
+        lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                        "its memory may take %s more of this host's, which has %s to give (stop "
+                        "other guests, or fork it when it is stopped)",
+                        wanted, there);
+        return -1;
+    }
+    *capture = (Capture){.memory_fd = memfd_create("lodge-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING),
+                         .state_fd = memfd_create("lodge-state", MFD_CLOEXEC)};
+    if (capture->memory_fd < 0 || capture->state_fd < 0 ||
+        ftruncate(capture->memory_fd, (off_t)size_bytes) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        lodge_error_errno(error, errno, "a place for its memory");
+        return -1;
+    }
+    lodge_autofd read_end = pipe_fds[0];
+    lodge_autofd write_end = pipe_fds[1];
+    fcntl(write_end, F_SETPIPE_SZ, PIPE_BYTES); /* a user may have less: then it is only slower */
+    Reading reading = {
+        .from = read_end,
+        .other_end = write_end,
+        .to = {capture->memory_fd, size_bytes, capture->state_fd},
+    };
+    capture->reader = lodge_child_begin(read_stream, &reading, error);
+    return capture->reader != NULL ? lodge_fd_steal(&write_end) : -1;
+}
+
+/* User-mode networks of the guest's begin anew: their connections can't be had twice, and an
+ * address that was leased to its MAC should be had by others'. */
+static gboolean
+cut_networks(const Capture *capture, GError **error)
+{
+    struct stat info;
+    g_autoptr(GByteArray) state = g_byte_array_new();
+    if (fstat(capture->state_fd, &info) < 0) {
+        return lodge_error_errno(error, errno, "its state");
+    }
+    g_byte_array_set_size(state, (guint)info.st_size);
+    if (pread(capture->state_fd, state->data, state->len, 0) != (gssize)state->len) {
+        return lodge_error_errno(error, errno, "its state");
+    }
+    return !lodge_memory_stream_cut(state, "slirp") ||
+           (pwrite(capture->state_fd, state->data, state->len, 0) == (gssize)state->len &&
+            ftruncate(capture->state_fd, (off_t)state->len) == 0) ||
+           lodge_error_errno(error, errno, "its state");
+}
+
+gboolean
+capture_finish(Capture *capture, GError **error)
+{
+    if (!lodge_child_end(capture->reader, error) || !cut_networks(capture, error)) {
+        return FALSE;
+    }
+    return fcntl(capture->memory_fd, F_ADD_SEALS, LODGE_KEEPER_SEALS) == 0 ||
+           lodge_error_errno(error, errno, "its memory");
+}
+
+void
+capture_clear(Capture *capture)
+{
+    g_clear_pointer(&capture->reader, lodge_child_free);
+    lodge_fd_clear(&capture->memory_fd);
+    lodge_fd_clear(&capture->state_fd);
+}
+
+char *
+capture_memory_path(const Capture *capture)
+{
+    return g_strdup_printf("/proc/%d/fd/%d", (int)getpid(), capture->memory_fd);
+}
+
+char *
+capture_state_path(const Capture *capture)
+{
+    return g_strdup_printf("/proc/self/fd/%d", capture->state_fd);
+}
