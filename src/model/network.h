@@ -106,6 +106,9 @@ LodgePrefix lodge_network_nat64_router(const LodgeNetwork *network);
 /* With nat64=yes: the IPv4 addresses that guests have on the way, between translator and host. */
 gboolean lodge_network_nat64_pool(const LodgeNetwork *network, LodgePrefix *out_pool);
 
+/* Is it a routed one that gives each guest a subnet of four addresses (each=30)? */
+gboolean lodge_network_is_in_fours(const LodgeNetwork *network);
+
 /* What a guest's NIC was given. Empty where the network has no such family. */
 typedef struct {
     char *address4;
