@@ -69,6 +69,50 @@ check(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *chain, 
     return lodge_disk_chain_check(part, owner, images, error);
 }
 
+static gboolean
+is_disk_of(const LodgeGuest *guest, const char *path)
+{
+    for (guint i = 0; i < guest->disks->len; i++) {
+        const LodgeDisk *disk = guest->disks->pdata[i];
+        g_autofree char *real = g_path_is_absolute(disk->file) && !disk->read_only
+                                    ? lodge_path_real(disk->file)
+                                    : NULL;
+        if (g_strcmp0(real, path) == 0) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* Beside a disk outside of the store may be those of other guests, which are none of its business.
+ * Only then all definitions are looked at. */
+static gboolean
+check_others(const LodgeStore *store, const LodgeGuest *guest, const GPtrArray *chain,
+             GError **error)
+{
+    g_autofree char *inside = g_build_filename(store->root, "x", NULL);
+    g_autofree char *real = lodge_path_real(inside);
+    gsize length = strlen(real) - 1;
+    g_auto(GStrv) names = NULL;
+    for (guint i = 1; i < chain->len; i++) {
+        const LodgeLayer *layer = chain->pdata[i];
+        if (strncmp(layer->path, real, length) == 0) {
+            continue;
+        }
+        names = names != NULL ? names : lodge_store_guests(store, error);
+        for (gsize n = 0; names != NULL && names[n] != NULL; n++) {
+            g_autoptr(LodgeGuest) other = lodge_store_guest(store, names[n], NULL);
+            if (other != NULL && !g_str_equal(names[n], guest->name) &&
+                is_disk_of(other, layer->path)) {
+                return lodge_error_set(error, LODGE_ERROR_INVALID,
+                                       "it stands on %s, a disk that guest %s writes to",
+                                       layer->path, names[n]);
+            }
+        }
+    }
+    return TRUE;
+}
+
 char *
 lodge_guest_disk_path(const LodgeStore *store, const char *guest, const char *file)
 {
@@ -84,5 +128,8 @@ lodge_guest_chain(const LodgeStore *store, const LodgeGuest *guest, const char *
     g_autofree char *path = lodge_guest_disk_path(store, guest->name, file);
     g_autoptr(GPtrArray)
         chain = lodge_disk_chain(path, format == LODGE_FORMAT_RAW ? "raw" : "qcow2", error);
-    return chain != NULL && check(store, guest, chain, error) ? g_steal_pointer(&chain) : NULL;
+    return chain != NULL && check(store, guest, chain, error) &&
+                   check_others(store, guest, chain, error)
+               ? g_steal_pointer(&chain)
+               : NULL;
 }

@@ -6,7 +6,8 @@
 #include "store/store.h"
 
 /* lodge_disk_chain() of a disk's top @file, relative to the guest's folder, absolute or remote;
- * with the errors of that and of lodge_disk_chain_check(). A file of another guest that the
+ * with the errors of that and of lodge_disk_chain_check(), and INVALID where it stands on a disk
+ * outside of the store that another guest writes to. A file of another guest that the
  * definition says it was forked from is right too, and what is below it if it is right for that
  * guest: nobody writes such a file any more. So is a disk elsewhere that a backup covered. Whatever
  * is handed to QEMU or qemu-img comes from here, as a header is the guest's to write once it has

@@ -57,7 +57,7 @@ merge_disk(const BackupPlace *place, const LodgePoint *goes, const LodgePoint *n
     g_autofree char *upper = backup_place_path(place, next->name, disk->file);
     /* Without the lower one this was done before. */
     if (g_file_test(lower, G_FILE_TEST_EXISTS)) {
-        if (!lodge_img_commit(upper, error)) {
+        if (!lodge_img_commit(upper, lower, place->folder, error)) {
             return FALSE;
         }
         lodge_fault("backup-merged");

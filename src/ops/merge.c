@@ -100,7 +100,7 @@ merge_offline(const Session *session, const Layer *layer, const Layer *into, GEr
                              .format = into->format,
                              .done = TRUE};
     lodge_fault("merge-begin");
-    if (!lodge_img_commit(layer->file, error)) {
+    if (!lodge_img_commit(layer->file, into->file, NULL, error)) {
         return FALSE;
     }
     lodge_fault("merge-committed");

@@ -177,7 +177,8 @@ restore_disk(const Restoring *restoring, const LodgePointDisk *disk, GKeyFile *f
                                            .source_format = "qcow2",
                                            .target = to,
                                            .target_format = format,
-                                           .trusted = TRUE}; /* its chain was looked at */
+                                           .trusted = TRUE, /* its chain was looked at */
+                                           .folder = restoring->place->folder};
     lodge_progress_stage(restoring->progress, "disk %s is written", disk->name);
     return from != NULL && lodge_img_convert(&conversion, restoring->progress, error);
 }

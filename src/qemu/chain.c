@@ -260,6 +260,22 @@ is_below(const char *path, const char *folder)
     return real != NULL && strncmp(path, real, strlen(real) - 1) == 0;
 }
 
+/* Beside a disk elsewhere may stand what is nobody's disk: the host's own files and devices. */
+static gboolean
+is_right_beside(const LodgeLayer *layer)
+{
+    return !layer->is_block_device &&
+           (g_str_equal(layer->format, "qcow2") || g_str_has_suffix(layer->path, ".raw") ||
+            g_str_has_suffix(layer->path, ".img"));
+}
+
+/* The texts that Lodge keeps in a guest's folder are no disks. */
+static gboolean
+is_right_inside(const LodgeLayer *layer)
+{
+    return !g_str_has_suffix(layer->path, ".conf");
+}
+
 gboolean
 lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder, const char *images_folder,
                        GError **error)
@@ -269,15 +285,20 @@ lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder, const c
     for (guint i = 1; i < chain->len; i++) {
         const LodgeLayer *layer = chain->pdata[i];
         g_autofree char *its_folder = g_path_get_dirname(layer->path);
-        if (!g_str_equal(its_folder, folder) && !is_below(layer->path, guest_folder) &&
-            !is_below(layer->path, images_folder)) {
-            g_autofree char *shown = lodge_text_printable(layer->path);
-            return lodge_error_set(error, LODGE_ERROR_INVALID,
-                                   "%s stands on %s, which is neither beside it nor an image of "
-                                   "Lodge's (if you want that, flatten it: `qemu-img convert -O "
-                                   "qcow2 %s NEW`)",
-                                   top->path, shown, top->path);
+        gboolean is_inside = is_below(layer->path, guest_folder);
+        gboolean is_beside = !is_inside && g_str_equal(its_folder, folder);
+        if (is_below(layer->path, images_folder) || (is_inside && is_right_inside(layer)) ||
+            (is_beside && is_right_beside(layer))) {
+            continue;
         }
+        g_autofree char *shown = lodge_text_printable(layer->path);
+        return lodge_error_set(error, LODGE_ERROR_INVALID,
+                               "%s stands on %s, which is %s (if you want that, flatten it: "
+                               "`qemu-img convert -O qcow2 %s NEW`)",
+                               top->path, shown,
+                               is_inside || is_beside ? "no disk by its name"
+                                                      : "neither beside it nor an image of Lodge's",
+                               top->path);
     }
     return TRUE;
 }

@@ -241,7 +241,8 @@ convert(const LodgeImgConversion *conversion, const char *source, const char *ta
         LodgeProgress *progress, GError **error)
 {
     const char *format = conversion->target_format != NULL ? conversion->target_format : "qcow2";
-    const char *const only[] = {source, target, NULL};
+    const char *const only[] = {conversion->trusted ? conversion->folder : source, target, NULL};
+    gboolean is_free = conversion->trusted && conversion->folder == NULL;
     const char *argv[] = {"qemu-img", "convert", "-p", "-f", conversion->source_format,
                           "-O",       format,    NULL, NULL, NULL,
                           NULL,       NULL,      NULL};
@@ -255,10 +256,8 @@ convert(const LodgeImgConversion *conversion, const char *source, const char *ta
     }
     argv[count++] = source;
     argv[count] = target;
-    const LodgeProcess process = {.argv = argv,
-                                  .only = conversion->trusted ? NULL : only,
-                                  .on_line = on_convert_line,
-                                  .data = progress};
+    const LodgeProcess process = {
+        .argv = argv, .only = is_free ? NULL : only, .on_line = on_convert_line, .data = progress};
     return lodge_process_run(&process, NULL, error);
 }
 
@@ -393,11 +392,25 @@ lodge_img_resize(const char *path, const char *format, guint64 size_bytes, GErro
 }
 
 gboolean
-lodge_img_commit(const char *path, GError **error)
+lodge_img_commit(const char *path, const char *into, const char *folder, GError **error)
 {
     g_autofree char *target = absolute(path);
+    g_autofree char *below = absolute(into);
+    g_autoptr(LodgeQcow2Header) header = lodge_qcow2_read_header(target, error);
+    if (header == NULL) {
+        return explain(error, "merging", path);
+    }
+    g_autofree char *named = header->backing_file != NULL
+                                 ? lodge_qcow2_resolve(target, header->backing_file)
+                                 : NULL;
+    if (g_strcmp0(named, below) != 0 || g_file_test(below, G_FILE_TEST_IS_SYMLINK)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "%s does not stand on %s itself", path,
+                               into);
+    }
+    const char *const only[] = {folder, NULL};
     const char *const argv[] = {"qemu-img", "commit", "-q", "-d", "-f", "qcow2", target, NULL};
-    return lodge_process_run_argv(argv, 0, NULL, error) || explain(error, "merging", path);
+    const LodgeProcess process = {.argv = argv, .only = folder != NULL ? only : NULL};
+    return lodge_process_run(&process, NULL, error) || explain(error, "merging", path);
 }
 
 gboolean

@@ -34,7 +34,8 @@ typedef struct {
     const char *target_format;  /* NULL: qcow2 */
     const char *target_options; /* as after qemu-img's -o; NULL: none */
     gboolean compressed;
-    gboolean trusted; /* may the source name backing and data files? Then they are read too */
+    gboolean trusted;   /* may the source name backing and data files? Then they are read too */
+    const char *folder; /* … but only below this one; NULL: anywhere */
 } LodgeImgConversion;
 
 /* Make the qcow2 overlay @path on @backing, of @size_bytes (0: as large as what it stands on; less
@@ -78,9 +79,11 @@ gboolean lodge_img_check(const char *path, const char *format, GError **error);
 /* Make a disk larger. USAGE if it is larger already: shrinking would cut off what is there. */
 gboolean lodge_img_resize(const char *path, const char *format, guint64 size_bytes, GError **error);
 
-/* Copy what the overlay @path holds into the file it stands on, which grows if it must. The overlay
- * stays as it is: until it is done, and after, both show the same through it. Can be repeated. */
-gboolean lodge_img_commit(const char *path, GError **error);
+/* Copy what the overlay @path holds into @into, the file it stands on, which grows if it must. The
+ * overlay stays as it is: until it is done, and after, both show the same through it. Can be
+ * repeated. INVALID if it stands on another file, or a symbolic link. On kernels with Landlock no
+ * file outside of @folder is opened (NULL: any may be). */
+gboolean lodge_img_commit(const char *path, const char *into, const char *folder, GError **error);
 
 /* Have the overlay @path stand on @backing, which holds the same as what it stood on: only its
  * header is written. The name is relative, as lodge_img_create_overlay() writes it. */

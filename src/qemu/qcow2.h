@@ -51,8 +51,9 @@ GPtrArray *lodge_disk_chain(const char *path, const char *format, GError **error
 
 /* May what a guest's disk consists of be opened for it, or copied? What a disk stands on is named
  * in its header, which QEMU may write: one that a guest has taken over could name any file of this
- * host. So only files beside the top layer, or below one of the two folders (each may be NULL), are
- * right: INVALID otherwise. Whoever hands a chain to QEMU or qemu-img asks this before. */
+ * host. So only what is below one of the two folders (each may be NULL), but for Lodge's own texts
+ * there, and files beside the top layer that are qcow2 or called .raw or .img, are right: INVALID
+ * otherwise. Whoever hands a chain to QEMU or qemu-img asks this before. */
 gboolean lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder,
                                 const char *images_folder, GError **error);
 

@@ -207,6 +207,29 @@ test_foreign(void)
     }
 }
 
+/* A header that was changed has nothing else overwritten, not even through a file that is right. */
+static void
+test_commit(void)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *inside = in_folder("in");
+    g_autofree char *base = in_folder("in/base.qcow2");
+    g_autofree char *over = in_folder("in/over.qcow2");
+    g_autofree char *other = in_folder("in/other.qcow2");
+    run("mkdir in; cd in; qemu-img create -q -f qcow2 base.qcow2 1M; cp base.qcow2 other.qcow2;"
+        "qemu-img create -q -f qcow2 -F qcow2 -b base.qcow2 over.qcow2;"
+        "qemu-io -c 'write -P 7 0 64k' over.qcow2 >out");
+    lodge_img_commit(over, base, inside, &error);
+    g_assert_no_error(error);
+    run("qemu-img compare -q in/base.qcow2 in/over.qcow2");
+    g_assert_false(lodge_img_commit(over, other, inside, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_INVALID);
+    g_clear_error(&error);
+    run("mv in/base.qcow2 elsewhere.qcow2; ln -s ../elsewhere.qcow2 in/base.qcow2");
+    g_assert_false(lodge_img_commit(over, base, inside, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_INVALID);
+}
+
 /* An owner who changes a file after it was looked at gains nothing: qemu-img, which would follow
  * the new name, can't open it. The program stands for that moment, just before qemu-img opens it.
  */
@@ -251,6 +274,7 @@ main(int argc, char **argv)
     g_test_add_func("/qemu/img/check", test_check_finds_damage);
     g_test_add_func("/qemu/img/probe", test_probe);
     g_test_add_func("/qemu/img/foreign", test_foreign);
+    g_test_add_func("/qemu/img/commit", test_commit);
     g_test_add_func("/qemu/img/changed-since", test_changed_since);
     int status = g_test_run();
     lodge_tree_remove(folder, NULL);

@@ -238,13 +238,25 @@ test_chain_places(void)
         "qemu-img create -q -f qcow2 -F qcow2 -b ../root g/layers/root-1;"
         "qemu-img create -q -f qcow2 -F qcow2 -b ../images-not/i g/near;"
         "qemu-img create -q -u -f qcow2 -F raw -b /etc/passwd g/out 1M;"
-        "qemu-img create -q -f qcow2 -F qcow2 -b ../images/x/../../images-not/i g/dots");
+        "qemu-img create -q -f qcow2 -F qcow2 -b ../images/x/../../images-not/i g/dots;"
+        "mkdir far; truncate -s 1M g/guest.conf g/base far/base.raw far/base.img far/secret;"
+        "qemu-img create -q -f qcow2 -F raw -b guest.conf g/text;"
+        "qemu-img create -q -f qcow2 -F raw -b base g/on;"
+        "cd far; for i in base.raw base.img secret; do"
+        " qemu-img create -q -f qcow2 -F raw -b $i on-$i; done;"
+        "qemu-img create -q -f qcow2 -F qcow2 -b on-base.raw top");
     assert_places("g/root", "g", "images", TRUE);
     assert_places("g/layers/root-1", "g", "images", TRUE);
     assert_places("g/layers/root-1", "other", "images", FALSE);
     assert_places("g/near", "g", "images", FALSE);
     assert_places("g/out", "g", "images", FALSE);
     assert_places("g/dots", "g", "images", FALSE);
+    assert_places("g/text", "g", "images", FALSE);
+    assert_places("g/on", "g", "images", TRUE);
+    assert_places("far/on-base.raw", "g", "images", TRUE);
+    assert_places("far/on-base.img", "g", "images", TRUE);
+    assert_places("far/top", "g", "images", TRUE);
+    assert_places("far/on-secret", "g", "images", FALSE);
 }
 
 static void
