@@ -11,13 +11,14 @@
  * holds its own job lock and unwinds by itself. */
 #include "config.h"
 
-#include "ops/fork-private.h"
+#include "ops/fork.h"
 
 #include <string.h>
 #include <unistd.h>
 
 #include "base/base.h"
 #include "net/define.h"
+#include "ops/fork-private.h"
 #include "ops/forking.h"
 #include "ops/ops.h"
 #include "ops/snapshot-private.h"
