@@ -88,7 +88,7 @@ static const LodgeKey network_keys[] = {
              "default."},
     {"pxe-root", LODGE_TYPE_PATH, NETWORK(pxe_root),
      .help = "A folder that is served by TFTP, for network boot by IPv4. Everybody must be able to "
-             "read what is in it."},
+             "read what is in it. With ip=4 iPXE waits 16 s for an IPv6 router before it boots."},
     {"pxe-file", LODGE_TYPE_PATH, NETWORK(pxe_file),
      .help = "The file in it that machines boot, like `pxelinux.0` or a script of iPXE's."},
     {"pxe-file-uefi", LODGE_TYPE_PATH, NETWORK(pxe_file_uefi),
