@@ -389,9 +389,46 @@ delete_guest(LodgeCli *cli, const char *name, gint64 timeout_ms, LodgeProgress *
     return lodge_delete(cli->store, name, option_force, progress, error);
 }
 
+/* Do disks of the guest @name stand on some of @on's? */
+static gboolean
+stands_on(const LodgeCli *cli, const char *name, const char *on)
+{
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, NULL);
+    g_autofree char *prefix = g_strconcat(on, "/", NULL);
+    g_auto(GStrv) files = g_strsplit(
+        guest != NULL && guest->forked_from != NULL ? guest->forked_from : "", " ", -1);
+    for (gsize i = 0; files[i] != NULL; i++) {
+        if (g_str_has_prefix(files[i], prefix)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+/* Forks before what they stand on, else in the order given. */
+static void
+order_forks(const LodgeCli *cli, char **names, int count)
+{
+    for (int at = 0; at < count; at++) {
+        for (int next = at; next < count; next++) {
+            gboolean is_needed = FALSE;
+            for (int i = at; i < count && !is_needed; i++) {
+                is_needed = i != next && stands_on(cli, names[i], names[next]);
+            }
+            if (!is_needed) {
+                char *name = names[next];
+                memmove(&names[at + 1], &names[at], (gsize)(next - at) * sizeof *names);
+                names[at] = name;
+                break;
+            }
+        }
+    }
+}
+
 gboolean
 lodge_cmd_delete(LodgeCli *cli, int argc, char **argv, GError **error)
 {
+    order_forks(cli, argv + 1, argc - 1);
     for (int i = 1; i < argc && !lodge_option_yes; i++) {
         g_autoptr(GError) problem = NULL;
         g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, argv[i], &problem);
