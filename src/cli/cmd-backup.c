@@ -16,7 +16,9 @@ const GOptionEntry lodge_options_backup[] = {
      "Read all of it again, and compare it with what was noted when it was made", NULL},
     {"full", 0, 0, G_OPTION_ARG_NONE, &option_full, "All, although what changed is known", NULL},
     {"keep", 'k', 0, G_OPTION_ARG_STRING, &option_keep,
-     "Then remove points but the newest of so many hours (h), days, weeks, months, years",
+     "Then remove points but the newest of so many hours (h), days, weeks, months, years; all: "
+     "none "
+     "(default: backup.keep= of the guest)",
      "\"7d 4w 6m\""},
     {NULL},
 };
@@ -133,7 +135,7 @@ verify(const LodgeCli *cli, const char *folder, const char *point, GError **erro
 }
 
 static void
-say_done(const LodgeCli *cli, const LodgeBackupDone *done, const char *folder, gint64 time_ms)
+say_done(const LodgeCli *cli, const LodgeBackupDone *done, gint64 time_ms)
 {
     const LodgePoint *point = done->point;
     g_autofree char *time = lodge_duration_human(time_ms);
@@ -159,9 +161,9 @@ say_done(const LodgeCli *cli, const LodgeBackupDone *done, const char *folder, g
     lodge_say(
         cli,
         "Point %s of %s is here, after %s: %s, %s of disk in %s, which were read back%s. Out of "
-        "it: lodge restore %s/%s",
+        "it: lodge restore %s",
         point->name, point->guest, time, lodge_point_is_full(point) ? "all" : "what changed",
-        copied, wrote, words->str, folder, point->guest);
+        copied, wrote, words->str, done->folder);
 }
 
 static gboolean
@@ -185,9 +187,10 @@ make(const LodgeCli *cli, const char *guest, const char *folder, GError **error)
         json_object_set_new(value, "pause_ms", json_integer(done->pause_ms));
         json_object_set_new(value, "time_ms", json_integer(time_ms));
         json_object_set_new(value, "removed", removed);
+        json_object_set_new(value, "folder", json_string(done->folder));
         lodge_print_json(value);
     } else {
-        say_done(cli, done, folder, time_ms);
+        say_done(cli, done, time_ms);
     }
     return TRUE;
 }
@@ -207,10 +210,7 @@ lodge_cmd_backup(LodgeCli *cli, int argc, char **argv, GError **error)
         return option_list ? list(cli, argv[1], error)
                            : verify(cli, argv[1], argc > 2 ? argv[2] : NULL, error);
     }
-    if (argc != 3) {
-        return lodge_error_set(error, LODGE_ERROR_USAGE, "say which guest, and into which folder");
-    }
-    return make(cli, argv[1], argv[2], error);
+    return make(cli, argv[1], argc > 2 ? argv[2] : NULL, error);
 }
 
 gboolean

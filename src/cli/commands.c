@@ -222,15 +222,18 @@ static const LodgeCommandRow rows[] = {
      "lodge rewind web1\nlodge rewind web1 --to 10m\n"
      "lodge rewind web1 --to \"2026-11-21 15:30\" --yes",
      lodge_options_rewind, 1, 1, LODGE_WORD_GUEST, FALSE, lodge_cmd_rewind},
-    {"backup", BACKUPS, "GUEST FOLDER", "keep what a guest's disks are in a folder elsewhere",
+    {"backup", BACKUPS, "GUEST [FOLDER]", "keep what a guest's disks are in a folder elsewhere",
      "The first time all of them, then what changed since, which the disks note by themselves; of "
      "all disks as they are at one moment. A guest that runs goes on: it stands still for some "
      "milliseconds, with its file systems at rest if an agent in it can. What is written is "
      "compressed, read back and noted with checksums; it is qcow2 files that qemu-img reads "
      "without "
-     "Lodge. FOLDER must be there; FOLDER/GUEST is made in it.",
+     "Lodge. FOLDER must be there; FOLDER/GUEST is made in it. Without it backup.target= of the "
+     "guest's "
+     "definition says it, as backup.keep= does for --keep.",
      "lodge backup web1 /srv/backups\n"
      "lodge backup web1 /srv/backups --keep \"7d 4w 6m\" # and remove old points\n"
+     "lodge backup web1 # by backup.target= and backup.keep=\n"
      "lodge backup --list /srv/backups\n"
      "lodge backup --verify /srv/backups/web1 20261121 # one point, or all without it",
      lodge_options_backup, 1, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_backup},

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/base.h"
+#include "model/keep.h"
 #include "model/schedule.h"
 
 #define GIB (G_GUINT64_CONSTANT(1) << 30)
@@ -232,6 +233,16 @@ static const LodgeKey pci_keys[] = {
          "has it from its start to its end; meanwhile the host has not."},
 };
 
+static const LodgeKey backup_keys[] = {
+    {"target", LODGE_TYPE_PATH, GUEST(backup_target),
+     .help = "The folder that `lodge backup` of this guest goes to when none is said. An absolute "
+             "path."},
+    {"keep", LODGE_TYPE_TEXT, GUEST(backup_keep),
+     .help =
+         "Which points stay there after a backup when --keep is not said: the newest of so many "
+         "hours, days, weeks, months, years, like `7d 4w 6m`. None: all."},
+};
+
 static const LodgeSection sections[] = {
     {"guest", FALSE, guest_keys, G_N_ELEMENTS(guest_keys), "The machine itself."},
     {"disk", TRUE, disk_keys, G_N_ELEMENTS(disk_keys),
@@ -242,8 +253,13 @@ static const LodgeSection sections[] = {
     {"pci", TRUE, pci_keys, G_N_ELEMENTS(pci_keys), "A PCI device of the host."},
     {"limits", FALSE, limits_keys, G_N_ELEMENTS(limits_keys),
      "What the host gives the guest at most. Disks have limits of their own, in their sections."},
+    {"backup", FALSE, backup_keys, G_N_ELEMENTS(backup_keys),
+     "Where `lodge backup` keeps it, and what of it."},
     {NULL},
 };
+
+/* Sections that are there once. */
+static const LodgeSection *const single[] = {&sections[0], &sections[6], &sections[7]};
 
 const LodgeSection *
 lodge_guest_sections(void)
@@ -290,7 +306,9 @@ lodge_guest_free(LodgeGuest *guest)
     if (guest == NULL) {
         return;
     }
-    lodge_schema_clear(&sections[0], guest);
+    for (gsize i = 0; i < G_N_ELEMENTS(single); i++) {
+        lodge_schema_clear(single[i], guest);
+    }
     g_free(guest->name);
     for (gsize i = 0; i < G_N_ELEMENTS(repeated); i++) {
         free_objects(guest, &repeated[i]);
@@ -422,6 +440,33 @@ check_places(const LodgeGuest *guest, GError **error)
                            guest->name, guest->numa);
 }
 
+static gboolean
+invalid(const LodgeGuest *guest, const char *key, GError **error)
+{
+    if (error != NULL && *error != NULL) {
+        (*error)->code = LODGE_ERROR_INVALID;
+    }
+    return lodge_error_prefix(error, "guest %s: %s=", guest->name, key);
+}
+
+/* What Lodge does by itself, or without being told each time. */
+static gboolean
+check_habits(const LodgeGuest *guest, GError **error)
+{
+    LodgeSchedule schedule;
+    LodgeKeep keep;
+    if (guest->snapshots != NULL && !lodge_schedule_parse(guest->snapshots, &schedule, error)) {
+        return invalid(guest, "snapshots", error);
+    }
+    if (guest->backup_keep != NULL && !lodge_keep_parse(guest->backup_keep, &keep, error)) {
+        return invalid(guest, "[backup] keep", error);
+    }
+    return guest->backup_target == NULL || g_path_is_absolute(guest->backup_target) ||
+           lodge_error_set(error, LODGE_ERROR_INVALID,
+                           "guest %s: [backup] target=%s is no absolute path", guest->name,
+                           guest->backup_target);
+}
+
 /* What no single row can see. */
 static gboolean
 check_whole(const LodgeGuest *guest, GError **error)
@@ -445,13 +490,6 @@ check_whole(const LodgeGuest *guest, GError **error)
                                    "not network=user",
                                    guest->name, nic->name);
         }
-    }
-    LodgeSchedule schedule;
-    if (guest->snapshots != NULL && !lodge_schedule_parse(guest->snapshots, &schedule, error)) {
-        if (error != NULL && *error != NULL) {
-            (*error)->code = LODGE_ERROR_INVALID;
-        }
-        return lodge_error_prefix(error, "guest %s: snapshots=", guest->name);
     }
     if (guest->cpus_max != 0 && guest->cpus_max < guest->cpus) {
         return lodge_error_set(error, LODGE_ERROR_INVALID,
@@ -477,8 +515,8 @@ check_whole(const LodgeGuest *guest, GError **error)
         return lodge_error_set(error, LODGE_ERROR_INVALID,
                                "guest %s: initrd= without kernel=", guest->name);
     }
-    return check_host_devices(guest, error) && check_places(guest, error) &&
-           check_limits(guest, error);
+    return check_habits(guest, error) && check_host_devices(guest, error) &&
+           check_places(guest, error) && check_limits(guest, error);
 }
 
 static gboolean
@@ -509,10 +547,13 @@ lodge_guest_parse(const char *name, const char *text, gsize length, GError **err
     g_autoptr(LodgeKeyFile) file = lodge_key_file_parse(what, text, length, error);
     g_autoptr(LodgeGuest) guest = g_new0(LodgeGuest, 1);
     guest->name = g_strdup(name);
-    if (file == NULL || !lodge_schema_check(sections, file, error) ||
-        !lodge_schema_fill(&sections[0], file, "guest", guest, error) ||
-        !lodge_schema_fill(lodge_section_find(sections, "limits"), file, "limits", guest, error)) {
+    if (file == NULL || !lodge_schema_check(sections, file, error)) {
         return NULL;
+    }
+    for (gsize i = 0; i < G_N_ELEMENTS(single); i++) {
+        if (!lodge_schema_fill(single[i], file, single[i]->name, guest, error)) {
+            return NULL;
+        }
     }
     for (gsize i = 0; i < G_N_ELEMENTS(repeated); i++) {
         if (!fill_objects(guest, &repeated[i], file, error)) {

@@ -163,11 +163,13 @@ typedef struct {
     char *snapshot;    /* that its disks stand on; NULL: none */
     char *snapshots;   /* when to make some, lodge_schedule_parse(); NULL: never */
     LodgeLimits limits;
-    GPtrArray *disks;  /* LodgeDisk * */
-    GPtrArray *cdroms; /* LodgeCdrom * */
-    GPtrArray *nics;   /* LodgeNic * */
-    GPtrArray *usbs;   /* LodgeUsb * */
-    GPtrArray *pcis;   /* LodgePci * */
+    char *backup_target; /* the folder of `lodge backup`; NULL: it is told each time */
+    char *backup_keep;   /* lodge_keep_parse(); NULL: all */
+    GPtrArray *disks;    /* LodgeDisk * */
+    GPtrArray *cdroms;   /* LodgeCdrom * */
+    GPtrArray *nics;     /* LodgeNic * */
+    GPtrArray *usbs;     /* LodgeUsb * */
+    GPtrArray *pcis;     /* LodgePci * */
 } LodgeGuest;
 
 /* The sections of guest.conf, ended by one without a name. */

@@ -30,7 +30,7 @@
 #include "ops/backup-copy.h"
 #include "ops/backup-files.h"
 #include "ops/backup-merge.h"
-#include "ops/keep.h"
+#include "model/keep.h"
 #include "ops/snapshot-mend.h"
 #include "ops/snapshot-private.h"
 #include "qemu/img-bitmap.h"
@@ -43,6 +43,7 @@ enum {
 typedef struct {
     Session *session;
     const LodgeBackupWish *wish;
+    const char *folder; /* of backups */
     LodgeProgress *progress;
     BackupPlace *place;
     LodgePoint *point;
@@ -68,6 +69,7 @@ lodge_backup_done_free(LodgeBackupDone *done)
     if (done != NULL) {
         lodge_point_free(done->point);
         g_ptr_array_unref(done->removed);
+        g_free(done->folder);
         g_free(done);
     }
 }
@@ -101,22 +103,21 @@ check_folder(const Backup *backup, GError **error)
 {
     const Session *session = backup->session;
     g_autofree char *inside = lodge_store_guest_path(session->store, session->guest->name, "x");
-    g_autofree char *target = g_build_filename(backup->wish->folder, "x", NULL);
+    g_autofree char *target = g_build_filename(backup->folder, "x", NULL);
     g_autofree char *real_inside = lodge_path_real(inside);
     g_autofree char *real_target = lodge_path_real(target);
     *strrchr(real_inside, 'x') = '\0';
     return !g_str_has_prefix(real_target, real_inside) ||
            lodge_error_set(error, LODGE_ERROR_USAGE,
-                           "%s is in the guest's own folder, and would go with it",
-                           backup->wish->folder);
+                           "%s is in the guest's own folder, and would go with it", backup->folder);
 }
 
 static gboolean
 note(const Backup *backup, const char *point, const char *next, GError **error)
 {
     const Session *session = backup->session;
-    return bitmaps_note(session->store, session->guest->name, backup->place->id,
-                        backup->wish->folder, point, next, error);
+    return bitmaps_note(session->store, session->guest->name, backup->place->id, backup->folder,
+                        point, next, error);
 }
 
 static LodgePointKind
@@ -343,7 +344,7 @@ begin(Backup *backup, GError **error)
     if (!check_disks(backup, error) || !check_folder(backup, error)) {
         return FALSE;
     }
-    backup->place = backup_place_open(backup->wish->folder, guest, error);
+    backup->place = backup_place_open(backup->folder, guest, error);
     if (backup->place == NULL) {
         return FALSE;
     }
@@ -353,6 +354,7 @@ begin(Backup *backup, GError **error)
         return FALSE;
     }
     backup->point = backup->done->point = lodge_point_new(name);
+    backup->done->folder = g_strdup(backup->place->folder);
     backup->point->guest = g_strdup(guest);
     backup->point->made = g_date_time_format_iso8601(now);
     lodge_fault("backup-begun");
@@ -370,25 +372,50 @@ relist(Backup *backup, GError **error)
     return point != NULL;
 }
 
+/* What to keep, said or by the definition; FALSE, with no error, if that is all. */
+static gboolean
+find_keep(const LodgeBackupWish *wish, const LodgeGuest *guest, LodgeKeep *out_keep)
+{
+    const char *words = wish->keep != NULL ? wish->keep : guest->backup_keep;
+    return words != NULL && !g_str_equal(words, "all") && lodge_keep_parse(words, out_keep, NULL);
+}
+
+static gboolean
+check_wish(const LodgeBackupWish *wish, const LodgeGuest *guest, GError **error)
+{
+    LodgeKeep keep;
+    if (wish->keep != NULL && !g_str_equal(wish->keep, "all") &&
+        !lodge_keep_parse(wish->keep, &keep, error)) {
+        return lodge_error_prefix(error, "--keep");
+    }
+    return wish->folder != NULL || guest->backup_target != NULL ||
+           lodge_error_set(error, LODGE_ERROR_USAGE,
+                           "say into which folder (or once for all: `lodge set %s "
+                           "backup.target=FOLDER`)",
+                           wish->guest);
+}
+
 LodgeBackupDone *
 lodge_backup(const LodgeStore *store, const LodgeBackupWish *wish, LodgeProgress *progress,
              GError **error)
 {
     LodgeKeep keep = {0};
-    if (wish->keep != NULL && !lodge_keep_parse(wish->keep, &keep, error)) {
-        lodge_error_prefix(error, "--keep");
-        return NULL;
-    }
     g_autoptr(Session) session = session_begin(store, wish->guest, "backup", error);
-    g_autoptr(LodgeJob) job = session != NULL ? lodge_job_begin_backup(store, wish->guest, error)
-                                              : NULL;
+    g_autoptr(LodgeJob) job = session != NULL && check_wish(wish, session->guest, error)
+                                  ? lodge_job_begin_backup(store, wish->guest, error)
+                                  : NULL;
     if (job == NULL) {
         return NULL;
     }
+    /* The session's definition is read anew meanwhile. */
+    g_autofree char *folder = g_strdup(wish->folder != NULL ? wish->folder
+                                                            : session->guest->backup_target);
+    gboolean thins = find_keep(wish, session->guest, &keep);
     g_autoptr(LodgeBackupDone) done = g_new0(LodgeBackupDone, 1);
     done->removed = g_ptr_array_new_with_free_func(g_free);
     g_auto(Backup) backup = {.session = session,
                              .wish = wish,
+                             .folder = folder,
                              .done = done,
                              .progress = lodge_job_progress(job, progress)};
     gboolean begun = begin(&backup, error);
@@ -402,8 +429,8 @@ lodge_backup(const LodgeStore *store, const LodgeBackupWish *wish, LodgeProgress
     finish(&backup);
     /* Old points are the target's affair. */
     g_clear_pointer(&session->job, lodge_job_end);
-    if (wish->keep != NULL && (!relist(&backup, error) || !thin_out(&backup, &keep, error))) {
-        lodge_error_prefix(error, "guest %s: the backup is made; but --keep", wish->guest);
+    if (thins && (!relist(&backup, error) || !thin_out(&backup, &keep, error))) {
+        lodge_error_prefix(error, "guest %s: the backup is made; but old points", wish->guest);
         return NULL;
     }
     return g_steal_pointer(&done);

@@ -10,21 +10,23 @@
 
 typedef struct {
     const char *guest;
-    const char *folder; /* GUEST/ is made in it */
+    const char *folder; /* GUEST/ is made in it; NULL: the one that its definition names */
     gboolean full;      /* all, although what changed since the last is known */
-    const char *keep;   /* which points to keep, ops/keep.h; NULL: all */
+    const char *keep; /* which points to keep, model/keep.h; NULL: as its definition says; "all" */
 } LodgeBackupWish;
 
 typedef struct {
     LodgePoint *point;
     guint64 copied_bytes; /* of the guest's disks, zeroes included */
     guint pause_ms;       /* how long a running guest stood still */
+    char *folder;         /* where it is, FOLDER/GUEST */
     GPtrArray *removed;   /* char *: points that were not to be kept */
 } LodgeBackupDone;
 
 /* Make a point: all disks of the guest as they are at one moment. A guest that runs goes on
- * meanwhile. NOT_FOUND if there is no such folder; UNSUPPORTED names a disk that can't be part of
- * it. On error nothing of it stays, and what changed is known as before. Free the result. */
+ * meanwhile. NOT_FOUND if there is no such folder; USAGE if none is said; UNSUPPORTED names a disk
+ * that can't be part of it. On error nothing of it stays, and what changed is known as before. Free
+ * the result. */
 LodgeBackupDone *lodge_backup(const LodgeStore *store, const LodgeBackupWish *wish,
                               LodgeProgress *progress, GError **error);
 void lodge_backup_done_free(LodgeBackupDone *done);

@@ -379,6 +379,8 @@ static const struct {
     {"limits", "memory-max", apply_group},
     {"limits", "io-weight", apply_group},
     {"limits", "pids-max", apply_group},
+    {"backup", "target", apply_nothing},
+    {"backup", "keep", apply_nothing},
     {"nic", "network", apply_network},
     {"nic", "address", apply_address},
     {"nic", "address6", apply_address},

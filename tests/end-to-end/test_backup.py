@@ -128,8 +128,12 @@ def test_restore_and_thin_out(lodge, target):
     tpm.write_text("state")
     # all but the newest of the day go: their content goes into those that stay
     write(lodge, "web1", 7, 77)
-    kept = backup(lodge, "web1", target, "--keep", "1d")
-    assert kept["removed"][-1] == last and points(lodge, target) == [kept["point"]]
+    assert "backup.target" in lodge("backup", "web1", status=USAGE).message
+    assert "write" in lodge("set", "web1", "backup.keep=sometimes", status=None).message
+    lodge("set", "web1", f"backup.target={target}", "backup.keep=1d")
+    assert not backup(lodge, "web1", target, "--keep", "all")["removed"]
+    kept = lodge("backup", "web1", "--json").json
+    assert last in kept["removed"] and kept["folder"] == str(target / "web1") and points(lodge, target) == [kept["point"]]
     assert lodge("backup", "--list", target, "--json").json[0]["full"]
     assert in_point(lodge, target, "web1", kept["point"]) == content(lodge, "web1") != then
     lodge("backup", "--verify", target)

@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "base/tests/fuzz.h"
+#include "model/keep.h"
 #include "model/model.h"
+#include "model/recipe.h"
 
 /* What is checked of every text, with all three tables. */
 static void
@@ -28,6 +30,9 @@ fuzz_one(const guint8 *data, gsize size)
         g_autoptr(LodgeImage) second = lodge_image_parse("fuzz", again, strlen(again), NULL);
         g_assert_nonnull(second);
     }
+    g_autoptr(LodgeRecipe) recipe = lodge_recipe_parse("fuzz", text, size, NULL);
+    LodgeKeep keep;
+    lodge_keep_parse(text, &keep, NULL);
     g_autoptr(LodgePoint) point = lodge_point_parse("20261121-154423", text, size, NULL);
     if (point != NULL) {
         g_autofree char *again = lodge_point_format(point);

@@ -4,7 +4,7 @@
 
 #include "base/base.h"
 #include "model/point.h"
-#include "ops/keep.h"
+#include "model/keep.h"
 
 /* Which of the points, by their names, are kept: "20261121-120000 …". */
 static char *
@@ -92,8 +92,8 @@ int
 main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
-    g_test_add_func("/ops/keep/choose", test_choose);
-    g_test_add_func("/ops/keep/none", test_none);
-    g_test_add_func("/ops/keep/refused", test_refused);
+    g_test_add_func("/model/keep/choose", test_choose);
+    g_test_add_func("/model/keep/none", test_none);
+    g_test_add_func("/model/keep/refused", test_refused);
     return g_test_run();
 }

@@ -1,6 +1,6 @@
 #include "config.h"
 
-#include "ops/keep.h"
+#include "model/keep.h"
 
 #include <stdlib.h>
 #include <string.h>
