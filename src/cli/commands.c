@@ -352,7 +352,8 @@ static const LodgeCommandRow rows[] = {
      "Its published checksum is verified before the file gets its name.",
      "lodge image pull ubuntu-24.04", NULL, 1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_pull},
     {"image import", IMAGES, "NAME FILE", "make an image of a disk file",
-     "Takes qcow2, raw, vmdk, vdi, vhdx, vpc and OVA. The file is copied.",
+     "Takes qcow2, raw, vmdk, vdi, vhdx, vpc and OVA, of that all disks: guests of the image get one "
+     "of each. The file is copied.",
      "lodge image import appliance appliance.ova\nlodge image import mine disk.raw --user admin",
      lodge_options_image_import, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_image_import},
     {"image make", IMAGES, "GUEST NAME", "make an image of a guest, as a template for others",

@@ -79,7 +79,9 @@ extract_one(LodgeMaking *making, const char *archive, const char *name, GError *
     return g_steal_pointer(&path);
 }
 
-/* An OVA is a tar of a description and the disks that it names. Returns the first disk. */
+/* An OVA is a tar of a description and the disks that it names. Returns the first disk; others go
+ * to
+ * @making. */
 static char *
 extract_ova(LodgeMaking *making, const char *archive, GError **error)
 {
@@ -100,8 +102,19 @@ extract_ova(LodgeMaking *making, const char *archive, GError **error)
     g_autofree char *text = description != NULL
                                 ? lodge_file_read(description, OVF_LIMIT_BYTES, &length, error)
                                 : NULL;
-    g_autofree char *disk = text != NULL ? lodge_ovf_disk(text, length, error) : NULL;
-    return disk != NULL ? extract_one(making, archive, disk, error) : NULL;
+    g_auto(GStrv) disks = text != NULL ? lodge_ovf_disks(text, length, error) : NULL;
+    g_autofree char *first = disks != NULL ? extract_one(making, archive, disks[0], error) : NULL;
+    for (gsize i = 1; first != NULL && disks[i] != NULL; i++) {
+        char *other = extract_one(making, archive, disks[i], error);
+        if (other == NULL) {
+            return NULL;
+        }
+        if (making->others == NULL) {
+            making->others = g_ptr_array_new_with_free_func(g_free);
+        }
+        g_ptr_array_add(making->others, other);
+    }
+    return g_steal_pointer(&first);
 }
 
 /* Copies of ours that are used up make room for what came out of them. */
@@ -140,17 +153,16 @@ find_disk(LodgeMaking *making, const char *file, GError **error)
     return NULL;
 }
 
-gboolean
-lodge_making_adopt(LodgeMaking *making, const char *file, const char *format, gboolean trusted,
-                   GError **error)
+/* Make @name, in the work folder, of it. */
+static gboolean
+adopt_one(LodgeMaking *making, const char *file, const char *format, gboolean trusted,
+          const char *name, GError **error)
 {
     g_autofree char *disk = find_disk(making, file, error);
     if (disk == NULL || (format == NULL && (format = lodge_img_probe(disk, error)) == NULL)) {
         return FALSE;
     }
-    g_autofree char *target = lodge_making_path(making, "disk.qcow2");
-    g_free(making->image->disk);
-    making->image->disk = g_strdup("disk.qcow2");
+    g_autofree char *target = lodge_making_path(making, name);
     gboolean is_ours = g_str_has_prefix(disk, making->work);
     if (is_ours && g_str_equal(format, "qcow2")) {
         return lodge_img_check_foreign(disk, format, error) &&
@@ -169,5 +181,30 @@ lodge_making_adopt(LodgeMaking *making, const char *file, const char *format, gb
         return FALSE;
     }
     drop(making, disk);
+    return TRUE;
+}
+
+gboolean
+lodge_making_adopt(LodgeMaking *making, const char *file, const char *format, gboolean trusted,
+                   GError **error)
+{
+    g_autoptr(GString) names = g_string_new(NULL);
+    g_free(making->image->disk);
+    making->image->disk = g_strdup("disk.qcow2");
+    if (!adopt_one(making, file, format, trusted, making->image->disk, error)) {
+        return FALSE;
+    }
+    /* An OVA in an OVA would add to them. */
+    guint count = making->others != NULL ? making->others->len : 0;
+    for (guint i = 0; i < count; i++) {
+        g_autofree char *name = g_strdup_printf("more-%u.qcow2", i + 1);
+        lodge_progress_stage(making->progress, "disk %u of %u", i + 2, count + 1);
+        if (!adopt_one(making, making->others->pdata[i], NULL, FALSE, name, error)) {
+            return lodge_error_prefix(error, "disk %u", i + 2);
+        }
+        g_string_append_printf(names, "%s%s", i > 0 ? " " : "", name);
+    }
+    g_free(making->image->more_disks);
+    making->image->more_disks = count > 0 ? g_string_free(g_steal_pointer(&names), FALSE) : NULL;
     return TRUE;
 }

@@ -216,10 +216,8 @@ lodge_image_unneeded(const LodgeStore *store, const char *name, GError **error)
     GPtrArray *list = g_ptr_array_new();
     g_auto(GStrv) files = lodge_dir_names(use.folder, NULL);
     for (gsize i = 0; image != NULL && !use.unknown && files != NULL && files[i] != NULL; i++) {
-        gboolean current = g_strcmp0(files[i], image->disk) == 0 ||
-                           g_strcmp0(files[i], image->kernel) == 0 ||
-                           g_strcmp0(files[i], image->initrd) == 0;
-        if (is_file_of_image(files[i]) && !current && !g_hash_table_contains(use.files, files[i])) {
+        if (is_file_of_image(files[i]) && !lodge_image_names(image, files[i]) &&
+            !g_hash_table_contains(use.files, files[i])) {
             g_ptr_array_add(list, g_strdup(files[i]));
         }
     }

@@ -13,6 +13,7 @@ settings(const char *name, const LodgeImage *like, GError **error)
     LodgeImage *image = lodge_image_parse(name, text, strlen(text), error);
     if (image != NULL) {
         g_clear_pointer(&image->disk, g_free);
+        g_clear_pointer(&image->more_disks, g_free);
         g_clear_pointer(&image->kernel, g_free);
         g_clear_pointer(&image->initrd, g_free);
         g_clear_pointer(&image->kernel_arguments, g_free);

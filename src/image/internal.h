@@ -49,9 +49,9 @@ void lodge_warm_prune(const char *image_folder, const char *disk, GHashTable *ne
 char *lodge_checksum_find(const char *text, LodgeChecksumKind kind, const char *file,
                           gboolean alone, GError **error);
 
-/* The href of the first disk in an OVF description. A plain file name; free with g_free. INVALID if
- * there is none, or it isn't one. */
-char *lodge_ovf_disk(const char *text, gsize length, GError **error);
+/* The hrefs of the disks in an OVF description, in its order. Plain file names; free with
+ * g_strfreev. INVALID if there is none, or one isn't such. */
+char **lodge_ovf_disks(const char *text, gsize length, GError **error);
 
 /* cloud-init's three files and Lodge's own, as text. Free with g_free; USAGE errors. */
 char *lodge_seed_text(const LodgeSeed *seed, GError **error);

@@ -108,19 +108,37 @@ lodge_making_clear(LodgeMaking *making)
     lodge_staging_free(making->staging);
     lodge_image_free(making->image);
     g_free(making->work);
+    g_clear_pointer(&making->others, g_ptr_array_unref);
     *making = (LodgeMaking){0};
 }
 
 static gboolean
-check_disk(LodgeMaking *making, GError **error)
+check_disk(LodgeMaking *making, const char *name, guint64 *out_bytes, GError **error)
 {
-    g_autofree char *disk = lodge_making_path(making, making->image->disk);
+    g_autofree char *disk = lodge_making_path(making, name);
     g_autoptr(LodgeQcow2Header) header = lodge_qcow2_read_header(disk, error);
     if (header == NULL || !lodge_img_check_foreign(disk, "qcow2", error) ||
         !lodge_img_check(disk, "qcow2", error)) {
         return lodge_error_prefix(error, "the disk that was made");
     }
-    making->image->size_bytes = MAX(making->image->size_bytes, header->virtual_size_bytes);
+    *out_bytes = header->virtual_size_bytes;
+    return TRUE;
+}
+
+static gboolean
+check_disks(LodgeMaking *making, GError **error)
+{
+    guint64 size_bytes = 0;
+    g_auto(GStrv) more = lodge_image_more(making->image);
+    if (!check_disk(making, making->image->disk, &size_bytes, error)) {
+        return FALSE;
+    }
+    making->image->size_bytes = MAX(making->image->size_bytes, size_bytes);
+    for (gsize i = 0; more[i] != NULL; i++) {
+        if (!check_disk(making, more[i], &size_bytes, error)) {
+            return FALSE;
+        }
+    }
     return TRUE;
 }
 
@@ -147,6 +165,34 @@ choose_stamp(const LodgeMaking *making)
     }
 }
 
+/* Bring a file to disk, and into the staging as @name. */
+static gboolean
+place(const LodgeMaking *making, const char *file, const char *name, GError **error)
+{
+    g_autofree char *from = lodge_making_path(making, file);
+    g_autofree char *to = g_build_filename(lodge_staging_folder(making->staging), name, NULL);
+    return sync_file(from, error) &&
+           (rename(from, to) == 0 || lodge_error_errno(error, errno, "Naming %s", to));
+}
+
+static gboolean
+name_more(LodgeMaking *making, gint64 stamp, GError **error)
+{
+    g_auto(GStrv) more = lodge_image_more(making->image);
+    for (gsize i = 0; more[i] != NULL; i++) {
+        char *name = g_strdup_printf("disk-%" G_GINT64_FORMAT "-%zu.qcow2", stamp, i + 2);
+        if (!place(making, more[i], name, error)) {
+            g_free(name);
+            return FALSE;
+        }
+        g_free(more[i]);
+        more[i] = name;
+    }
+    g_free(making->image->more_disks);
+    making->image->more_disks = more[0] != NULL ? g_strjoinv(" ", more) : NULL;
+    return TRUE;
+}
+
 /* Move the files from the work folder into the staging, under their final names. */
 static gboolean
 name_parts(LodgeMaking *making, GError **error)
@@ -158,20 +204,15 @@ name_parts(LodgeMaking *making, GError **error)
         if (*parts[i].name == NULL) {
             continue;
         }
-        g_autofree char *from = lodge_making_path(making, *parts[i].name);
         g_autofree char *name = g_strdup_printf("%s%" G_GINT64_FORMAT "%s", parts[i].prefix, stamp,
                                                 parts[i].suffix);
-        g_autofree char *to = g_build_filename(lodge_staging_folder(making->staging), name, NULL);
-        if (!sync_file(from, error)) {
+        if (!place(making, *parts[i].name, name, error)) {
             return FALSE;
-        }
-        if (rename(from, to) < 0) {
-            return lodge_error_errno(error, errno, "Naming %s", to);
         }
         g_free(*parts[i].name);
         *parts[i].name = g_steal_pointer(&name);
     }
-    return lodge_tree_remove(making->work, error);
+    return name_more(making, stamp, error) && lodge_tree_remove(making->work, error);
 }
 
 static gboolean
@@ -185,20 +226,27 @@ write_conf(const LodgeMaking *making, const char *folder, GError **error)
            lodge_file_write(path, text, strlen(text), FILE_MODE, LODGE_WRITE_DEFAULT, error);
 }
 
+static gboolean
+move(const LodgeMaking *making, const char *folder, const char *name, GError **error)
+{
+    g_autofree char *from = g_build_filename(lodge_staging_folder(making->staging), name, NULL);
+    g_autofree char *to = g_build_filename(folder, name, NULL);
+    return rename(from, to) == 0 || lodge_error_errno(error, errno, "Naming %s", to);
+}
+
 /* Beside the old files of an image that is there already. */
 static gboolean
 move_in(LodgeMaking *making, const char *folder, GError **error)
 {
     Part parts[PART_COUNT];
     gboolean fine = TRUE;
+    g_auto(GStrv) more = lodge_image_more(making->image);
     list_parts(making->image, parts);
     for (int i = 0; fine && i < PART_COUNT; i++) {
-        if (*parts[i].name != NULL) {
-            const char *staging = lodge_staging_folder(making->staging);
-            g_autofree char *from = g_build_filename(staging, *parts[i].name, NULL);
-            g_autofree char *to = g_build_filename(folder, *parts[i].name, NULL);
-            fine = rename(from, to) == 0 || lodge_error_errno(error, errno, "Naming %s", to);
-        }
+        fine = *parts[i].name == NULL || move(making, folder, *parts[i].name, error);
+    }
+    for (gsize i = 0; fine && more[i] != NULL; i++) {
+        fine = move(making, folder, more[i], error);
     }
     return fine && write_conf(making, folder, error);
 }
@@ -223,7 +271,7 @@ lodge_making_finish(LodgeMaking *making, const char *origin, GError **error)
     LodgeImage *image = making->image;
     g_autoptr(GDateTime) now = g_date_time_new_now_utc();
     lodge_progress_stage(making->progress, "checking the disk");
-    if (!check_disk(making, error) || !name_parts(making, error)) {
+    if (!check_disks(making, error) || !name_parts(making, error)) {
         return FALSE;
     }
     g_free(image->made);

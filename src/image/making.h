@@ -13,6 +13,7 @@ typedef struct {
     LodgeStaging *staging;
     LodgeImage *image; /* its disk, kernel and initrd are names in the work folder */
     char *work;
+    GPtrArray *others; /* char *: paths of an OVA's further disks; NULL: none */
 } LodgeMaking;
 
 typedef enum { LODGE_MAKING_NEW, LODGE_MAKING_ANEW } LodgeMakingMode;
@@ -26,8 +27,9 @@ char *lodge_making_path(const LodgeMaking *making, const char *file);
 /* Check the files that the image names, and give them and image.conf their places. */
 gboolean lodge_making_finish(LodgeMaking *making, const char *origin, GError **error);
 
-/* Turn the foreign disk @file into "disk.qcow2" of the work folder: unpacked, recognised, checked,
- * converted. @file in the work folder may be used up. */
+/* Turn the foreign disk @file into "disk.qcow2" of the work folder, and further ones of an OVA into
+ * "more-1.qcow2" …: unpacked, recognised, checked, converted. @file in the work folder may be used
+ * up. */
 gboolean lodge_making_adopt(LodgeMaking *making, const char *file, const char *format,
                             gboolean trusted, GError **error);
 

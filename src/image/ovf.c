@@ -1,13 +1,17 @@
-/* Just enough of OVF: <References><File ovf:href="disk.vmdk"/>. */
+/* Just enough of OVF: <References><File ovf:href="disk.vmdk"/>…. */
 #include "config.h"
 
 #include <string.h>
 
 #include "image/internal.h"
 
+enum {
+    DISKS_AT_MOST = 16,
+};
+
 typedef struct {
     gboolean in_references;
-    char *first_disk;
+    GPtrArray *disks; /* char * */
     char *first_file;
 } Reading;
 
@@ -46,9 +50,13 @@ on_start(GMarkupParseContext *context, const char *element, const char **names, 
         return;
     }
     for (gsize i = 0; names[i] != NULL; i++) {
-        char **slot = is_disk(values[i]) ? &reading->first_disk : &reading->first_file;
-        if (g_str_equal(plain(names[i]), "href") && *slot == NULL) {
-            *slot = g_strdup(values[i]);
+        if (!g_str_equal(plain(names[i]), "href")) {
+            continue;
+        }
+        if (is_disk(values[i])) {
+            g_ptr_array_add(reading->disks, g_strdup(values[i]));
+        } else if (reading->first_file == NULL) {
+            reading->first_file = g_strdup(values[i]);
         }
     }
 }
@@ -63,29 +71,48 @@ on_end(GMarkupParseContext *context, const char *element, gpointer data, GError 
     }
 }
 
-char *
-lodge_ovf_disk(const char *text, gsize length, GError **error)
+static gboolean
+check_href(const char *href, GError **error)
+{
+    if (*href != '\0' && *href != '.' && *href != '-' && strchr(href, '/') == NULL) {
+        return TRUE;
+    }
+    g_autofree char *shown = lodge_text_printable(href);
+    return lodge_error_set(error, LODGE_ERROR_INVALID,
+                           "its OVF description names no disk beside it (“%s”)", shown);
+}
+
+char **
+lodge_ovf_disks(const char *text, gsize length, GError **error)
 {
     static const GMarkupParser parser = {.start_element = on_start, .end_element = on_end};
-    Reading reading = {0};
+    g_autoptr(GPtrArray) disks = g_ptr_array_new_with_free_func(g_free);
+    Reading reading = {.disks = disks};
     g_autoptr(GError) problem = NULL;
     g_autoptr(GMarkupParseContext) context = g_markup_parse_context_new(&parser, 0, &reading, NULL);
     gboolean parsed = g_markup_parse_context_parse(context, text, (gssize)length, &problem) &&
                       g_markup_parse_context_end_parse(context, &problem);
-    g_autofree char *disk = g_steal_pointer(&reading.first_disk);
     g_autofree char *file = g_steal_pointer(&reading.first_file);
     if (!parsed) {
         g_autofree char *shown = lodge_text_printable(problem->message);
         lodge_error_set(error, LODGE_ERROR_INVALID, "its OVF description: %s", shown);
         return NULL;
     }
-    const char *href = disk != NULL ? disk : file;
-    if (href == NULL || *href == '\0' || *href == '.' || *href == '-' ||
-        strchr(href, '/') != NULL) {
-        g_autofree char *shown = lodge_text_printable(href != NULL ? href : "");
-        lodge_error_set(error, LODGE_ERROR_INVALID,
-                        "its OVF description names no disk beside it (“%s”)", shown);
+    /* A disk need not be called like one. */
+    if (disks->len == 0) {
+        g_ptr_array_add(disks, file != NULL ? g_steal_pointer(&file) : g_strdup(""));
+    }
+    if (disks->len > DISKS_AT_MOST) {
+        lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                        "its OVF description names %u disks; Lodge takes %d", disks->len,
+                        DISKS_AT_MOST);
         return NULL;
     }
-    return g_strdup(href);
+    for (guint i = 0; i < disks->len; i++) {
+        if (!check_href(disks->pdata[i], error)) {
+            return NULL;
+        }
+    }
+    g_ptr_array_add(disks, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&disks), FALSE);
 }

@@ -28,6 +28,8 @@ static const LodgeKey image_keys[] = {
     {"uefi-only", LODGE_TYPE_BOOL, IMAGE(uefi_only), "no",
      .help = "Whether it needs UEFI to boot."},
     {"disk", LODGE_TYPE_FILE, IMAGE(disk), .help = "The disk, a qcow2 file in the image's folder."},
+    {"more-disks", LODGE_TYPE_TEXT, IMAGE(more_disks),
+     .help = "Further disks of it, qcow2 files beside that one: guests get one of each."},
     {"kernel", LODGE_TYPE_FILE, IMAGE(kernel),
      .help = "A kernel beside it, which guests boot directly."},
     {"initrd", LODGE_TYPE_FILE, IMAGE(initrd), .help = "The initial RAM disk that goes with it."},
@@ -67,6 +69,37 @@ lodge_image_sections(void)
     return sections;
 }
 
+char **
+lodge_image_more(const LodgeImage *image)
+{
+    return g_strsplit(image->more_disks != NULL ? image->more_disks : "", " ", -1);
+}
+
+gboolean
+lodge_image_names(const LodgeImage *image, const char *file)
+{
+    g_auto(GStrv) more = lodge_image_more(image);
+    return g_strcmp0(file, image->disk) == 0 || g_strcmp0(file, image->kernel) == 0 ||
+           g_strcmp0(file, image->initrd) == 0 || g_strv_contains((const char *const *)more, file);
+}
+
+/* Each is a file in the image's folder, as `disk` is. */
+static gboolean
+check_more(const LodgeImage *image, GError **error)
+{
+    const LodgeKey *key = lodge_section_key(&sections[0], "disk");
+    g_auto(GStrv) more = lodge_image_more(image);
+    for (gsize i = 0; more[i] != NULL; i++) {
+        if (!lodge_schema_value(key, more[i], NULL, error)) {
+            if (error != NULL && *error != NULL) {
+                (*error)->code = LODGE_ERROR_INVALID;
+            }
+            return lodge_error_prefix(error, "image %s: more-disks", image->name);
+        }
+    }
+    return TRUE;
+}
+
 LodgeImage *
 lodge_image_parse(const char *name, const char *text, gsize length, GError **error)
 {
@@ -82,7 +115,7 @@ lodge_image_parse(const char *name, const char *text, gsize length, GError **err
             return NULL;
         }
     }
-    return g_steal_pointer(&image);
+    return check_more(image, error) ? g_steal_pointer(&image) : NULL;
 }
 
 char *

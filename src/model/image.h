@@ -28,8 +28,9 @@ typedef struct {
     gboolean agent;
     int park; /* LodgeParkWish */
     gboolean uefi_only;
-    char *disk;   /* only in image.conf: file names in the image's folder */
-    char *kernel; /* with initrd and arguments: guests of it boot it directly */
+    char *disk;       /* only in image.conf: file names in the image's folder */
+    char *more_disks; /* further ones, which guests of it get too, divided by spaces; NULL: none */
+    char *kernel;     /* with initrd and arguments: guests of it boot it directly */
     char *initrd;
     char *kernel_arguments;
     char *made;   /* when, ISO 8601 */
@@ -52,6 +53,11 @@ LodgeImage *lodge_image_parse(const char *name, const char *text, gsize length, 
 
 /* As the text of an image.conf, without the catalogue's [build] and [pull]. Free with g_free. */
 char *lodge_image_format(const LodgeImage *image);
+
+/* The names in more_disks. Free with g_strfreev. */
+char **lodge_image_more(const LodgeImage *image);
+/* Is @file one of the files that the image consists of? */
+gboolean lodge_image_names(const LodgeImage *image, const char *file);
 
 void lodge_image_free(LodgeImage *image);
 

@@ -16,6 +16,8 @@
 #include "qemu/variables.h"
 #include "qemu/qcow2.h"
 
+#define MORE_DISK "disk%zu.qcow2"
+
 enum {
     KEYS_LIMIT_BYTES = 256 << 10,
     USER_DATA_LIMIT_BYTES = 1 << 20,
@@ -219,6 +221,12 @@ set_disk(GKeyFile *file, const Definition *definition, const LodgeImage *image)
         g_autofree char *size = lodge_size_format(size_bytes);
         set(file, "disk root", "file", "root.qcow2");
         set(file, "disk root", "size", size);
+        g_auto(GStrv) more = lodge_image_more(image);
+        for (gsize i = 0; more[i] != NULL; i++) {
+            g_autofree char *group = g_strdup_printf("disk disk%zu", i + 2);
+            g_autofree char *name = g_strdup_printf(MORE_DISK, i + 2);
+            set(file, group, "file", name);
+        }
         return;
     }
     g_autofree char *path = g_canonicalize_filename(definition->what->disk, NULL);
@@ -403,6 +411,22 @@ make_disk(const Definition *definition, const LodgeGuest *guest, const LodgeImag
     return now != NULL;
 }
 
+/* What else the image has. */
+static gboolean
+make_more(const Definition *definition, const LodgeImage *image, const char *folder, GError **error)
+{
+    g_auto(GStrv) more = lodge_image_more(image);
+    for (gsize i = 0; more[i] != NULL; i++) {
+        g_autofree char *below = lodge_store_image_path(definition->store, image->name, more[i]);
+        g_autofree char *name = g_strdup_printf(MORE_DISK, i + 2);
+        g_autofree char *path = g_build_filename(folder, name, NULL);
+        if (!lodge_img_create_overlay(path, below, "qcow2", 0, error)) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 gboolean
 definition_write(const Definition *definition, const char *folder, LodgeWarm **out_warm,
                  GError **error)
@@ -423,7 +447,8 @@ definition_write(const Definition *definition, const char *folder, LodgeWarm **o
                                                : NULL;
     g_autofree char *variables = g_build_filename(folder, "nvram.qcow2", NULL);
     return guest != NULL &&
-           (image == NULL || make_disk(definition, guest, image, disk, out_warm, error)) &&
+           (image == NULL || (make_more(definition, image, folder, error) &&
+                              make_disk(definition, guest, image, disk, out_warm, error))) &&
            lodge_file_write(path, text, strlen(text), 0600, LODGE_WRITE_DEFAULT, error) &&
            lodge_variables_make(guest, variables, error) &&
            write_seed(definition, guest, image, folder, error);

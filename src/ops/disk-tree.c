@@ -179,7 +179,7 @@ add_image(Forest *forest, const char *name)
         g_autofree char *path = g_build_filename(folder, names[i], NULL);
         g_autofree char *real = lodge_path_real(path);
         Entry *entry = g_hash_table_lookup(forest->entries, real);
-        if (entry != NULL && g_strcmp0(names[i], image->disk) != 0) {
+        if (entry != NULL && !lodge_image_names(image, names[i])) {
             entry->node->is_replaced = TRUE;
         }
     }

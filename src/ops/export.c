@@ -53,6 +53,17 @@ add_chain(Gathering *gathering, const GPtrArray *chain, const char *format)
 }
 
 static gboolean
+add_image_disk(Gathering *gathering, const char *image, const char *file, GError **error)
+{
+    g_autofree char *path = lodge_store_image_path(gathering->store, image, file);
+    g_autoptr(GPtrArray) chain = lodge_qcow2_chain(path, error);
+    if (chain != NULL) {
+        add_chain(gathering, chain, "qcow2");
+    }
+    return chain != NULL;
+}
+
+static gboolean
 add_disk(Gathering *gathering, const LodgeGuest *guest, const char *file, int format,
          GError **error)
 {
@@ -113,12 +124,21 @@ export_image(Gathering *gathering, const char *name, LodgeProgress *progress,
     exported->os = g_strdup(name);
     exported->agent = image->agent;
     exported->nocloud = image->provision == LODGE_PROVISION_NOCLOUD;
-    g_autofree char *path = lodge_store_image_path(gathering->store, name, image->disk);
-    g_autoptr(GPtrArray) chain = lodge_qcow2_chain(path, error);
-    if (chain == NULL) {
+    if (image->more_disks != NULL && !g_str_equal(gathering->format, "ova")) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "image %s has several disks: only an OVA holds them (`lodge image "
+                               "export %s FILE.ova`)",
+                               name, name);
+    }
+    if (!add_image_disk(gathering, name, image->disk, error)) {
         return FALSE;
     }
-    add_chain(gathering, chain, "qcow2");
+    g_auto(GStrv) more = lodge_image_more(image);
+    for (gsize i = 0; more[i] != NULL; i++) {
+        if (!add_image_disk(gathering, name, more[i], error)) {
+            return FALSE;
+        }
+    }
     return write_out(gathering, progress, exported, error);
 }
 

@@ -55,7 +55,7 @@ settings(const LodgeRecipe *recipe, const LodgeImage *base, GError **error)
     if (image == NULL) {
         return NULL;
     }
-    char **const files[] = {&image->disk, &image->kernel, &image->initrd};
+    char **const files[] = {&image->disk, &image->more_disks, &image->kernel, &image->initrd};
     for (gsize i = 0; i < G_N_ELEMENTS(files); i++) {
         g_clear_pointer(files[i], g_free);
     }

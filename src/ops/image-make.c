@@ -26,8 +26,9 @@ settings(const LodgeStore *store, const LodgeGuest *guest, const char *name, gui
     if (image == NULL) {
         return NULL;
     }
-    char **const texts[] = {&image->disk,  &image->kernel, &image->initrd, &image->kernel_arguments,
-                            &image->title, &image->user};
+    char **const texts[] = {&image->disk,   &image->more_disks,       &image->kernel,
+                            &image->initrd, &image->kernel_arguments, &image->title,
+                            &image->user};
     for (gsize i = 0; i < G_N_ELEMENTS(texts); i++) {
         g_clear_pointer(texts[i], g_free);
     }

@@ -21,9 +21,11 @@ test_ovf(void)
                                         .disk_count = 2};
     g_autoptr(GError) error = NULL;
     g_autofree char *text = lodge_ovf_write(&machine, files, sizes);
-    g_autofree char *first = lodge_ovf_disk(text, strlen(text), &error);
+    g_auto(GStrv) disks_read = lodge_ovf_disks(text, strlen(text), &error);
     g_assert_no_error(error);
-    g_assert_cmpstr(first, ==, "a&b.vmdk");
+    g_assert_cmpstr(disks_read[0], ==, "a&b.vmdk");
+    g_assert_cmpstr(disks_read[1], ==, "c.vmdk");
+    g_assert_null(disks_read[2]);
     static const char *const expected[] = {
         "ovf:href=\"a&amp;b.vmdk\" ovf:id=\"file1\" ovf:size=\"12345\"",
         "ovf:capacity=\"1073741824\" ovf:capacityAllocationUnits=\"byte\" ovf:diskId=\"disk1\"",

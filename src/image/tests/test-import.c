@@ -60,6 +60,32 @@ test_formats(void)
     }
 }
 
+/* All disks of an OVA, in its order. */
+static void
+test_several(void)
+{
+    g_autoptr(GError) error = NULL;
+    test_run("truncate -s 3M two.raw; qemu-img convert -f raw -O vmdk two.raw two.vmdk;"
+             "truncate -s 4M three.raw; qemu-img convert -f raw -O vmdk three.raw three.vmdk;"
+             "gzip three.vmdk;"
+             "{ echo '<Envelope><References>'; for file in stream.vmdk two.vmdk three.vmdk.gz; do "
+             "echo \"<File ovf:href='$file'/>\"; done; echo '</References></Envelope>'; }"
+             " >several.ovf; tar cf several.ova several.ovf stream.vmdk two.vmdk three.vmdk.gz");
+    import("several", "several.ova", NULL, FALSE, &error);
+    g_assert_no_error(error);
+    g_autoptr(LodgeImage) image = lodge_store_image(test_store, "several", &error);
+    g_auto(GStrv) more = lodge_image_more(image);
+    g_assert_cmpint(g_strv_length(more), ==, 2);
+    for (guint i = 0; i < 2; i++) {
+        g_autofree char *path = lodge_store_image_path(test_store, "several", more[i]);
+        g_autoptr(LodgeQcow2Header) header = lodge_qcow2_read_header(path, &error);
+        g_assert_no_error(error);
+        g_assert_cmpint(header->virtual_size_bytes, ==, (guint64)(3 + i) << 20);
+    }
+    g_auto(GStrv) unneeded = lodge_image_unneeded(test_store, "several", &error);
+    g_assert_null(unneeded[0]);
+}
+
 static void
 test_settings(void)
 {
@@ -219,6 +245,7 @@ main(int argc, char **argv)
 {
     test_begin(&argc, &argv);
     g_test_add_func("/image/import/formats", test_formats);
+    g_test_add_func("/image/import/several", test_several);
     g_test_add_func("/image/import/settings", test_settings);
     g_test_add_func("/image/import/hostile", test_hostile);
     g_test_add_func("/image/import/trusted", test_trusted);
