@@ -74,6 +74,10 @@ add_chain(const Gathering *gathering, const LodgeSnapshotDisk *disk, const char 
     int below = -1;
     for (guint i = chain != NULL ? chain->len : 0; i > 0; i--) {
         const LodgeLayer *layer = chain->pdata[i - 1];
+        if (lodge_layer_is_text(layer)) {
+            return lodge_error_set(error, LODGE_ERROR_INVALID, "%s stands on %s, which is no disk",
+                                   path, layer->path);
+        }
         if (g_strcmp0(covered, layer->path) == 0) {
             below = add_layer(gathering, disk->name, layer, -1);
             Layer *elsewhere = gathering->layers->pdata[below];

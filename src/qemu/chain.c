@@ -269,11 +269,10 @@ is_right_beside(const LodgeLayer *layer)
             g_str_has_suffix(layer->path, ".img"));
 }
 
-/* The texts that Lodge keeps in a guest's folder are no disks. */
-static gboolean
-is_right_inside(const LodgeLayer *layer)
+gboolean
+lodge_layer_is_text(const LodgeLayer *layer)
 {
-    return !g_str_has_suffix(layer->path, ".conf");
+    return g_str_has_suffix(layer->path, ".conf");
 }
 
 gboolean
@@ -287,7 +286,7 @@ lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder, const c
         g_autofree char *its_folder = g_path_get_dirname(layer->path);
         gboolean is_inside = is_below(layer->path, guest_folder);
         gboolean is_beside = !is_inside && g_str_equal(its_folder, folder);
-        if (is_below(layer->path, images_folder) || (is_inside && is_right_inside(layer)) ||
+        if (is_below(layer->path, images_folder) || (is_inside && !lodge_layer_is_text(layer)) ||
             (is_beside && is_right_beside(layer))) {
             continue;
         }

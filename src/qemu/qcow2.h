@@ -57,6 +57,9 @@ GPtrArray *lodge_disk_chain(const char *path, const char *format, GError **error
 gboolean lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder,
                                 const char *images_folder, GError **error);
 
+/* Is it one of the texts that Lodge keeps in a guest's folder, and so no disk? */
+gboolean lodge_layer_is_text(const LodgeLayer *layer);
+
 void lodge_layer_free(LodgeLayer *layer);
 
 /* The path that QEMU would open for @name found in the header of @path. Free with g_free. NULL if
