@@ -118,8 +118,25 @@ plug(LodgeQmp *qmp, const LodgeGuest *guest, guint64 total_bytes, guint64 need_b
     return FALSE;
 }
 
+/* The memory that it has in sticks: not asked for when it surely has enough. */
+static gboolean
+find_total(LodgeQmp *qmp, guint64 least_bytes, guint64 size_bytes, gint64 deadline,
+           guint64 *out_bytes, GError **error)
+{
+    *out_bytes = least_bytes;
+    if (size_bytes <= least_bytes) {
+        return TRUE;
+    }
+    g_autoptr(json_t)
+        sizes = lodge_qmp_ask(qmp, deadline, error, "query-memory-size-summary", NULL);
+    *out_bytes = (guint64)lodge_json_int(sizes, "base-memory", 0) +
+                 (guint64)lodge_json_int(sizes, "plugged-memory", 0);
+    return sizes != NULL;
+}
+
 gboolean
-lodge_memory_set_live(const Session *session, guint64 size_bytes, GError **error)
+lodge_memory_set_live(const Session *session, guint64 least_bytes, guint64 size_bytes,
+                      GError **error)
 {
     const LodgeGuest *guest = session->guest;
     gint64 deadline = lodge_deadline_in(QEMU_TIMEOUT_MS);
@@ -127,15 +144,9 @@ lodge_memory_set_live(const Session *session, guint64 size_bytes, GError **error
         return session_refuse_state(session, error);
     }
     g_autoptr(LodgeQmp) qmp = session_monitor(session, QEMU_TIMEOUT_MS, error);
-    g_autoptr(json_t)
-        sizes = qmp != NULL ? lodge_qmp_ask(qmp, deadline, error, "query-memory-size-summary", NULL)
-                            : NULL;
-    if (sizes == NULL) {
-        return lodge_error_prefix(error, "guest %s: memory", guest->name);
-    }
-    guint64 total = (guint64)lodge_json_int(sizes, "base-memory", 0) +
-                    (guint64)lodge_json_int(sizes, "plugged-memory", 0);
-    if (!check_size(guest, total, size_bytes, error)) {
+    guint64 total = 0;
+    if (qmp == NULL || !find_total(qmp, least_bytes, size_bytes, deadline, &total, error) ||
+        !check_size(guest, total, size_bytes, error)) {
         return lodge_error_prefix(error, "guest %s: memory", guest->name);
     }
     if (size_bytes > total && !plug(qmp, guest, total, size_bytes - total, deadline, error)) {
@@ -154,5 +165,5 @@ lodge_memory_now(const LodgeStore *store, const char *name, const char *size, GE
         return FALSE;
     }
     g_autoptr(Session) session = session_begin(store, name, "limits", error);
-    return session != NULL && lodge_memory_set_live(session, size_bytes, error);
+    return session != NULL && lodge_memory_set_live(session, 0, size_bytes, error);
 }

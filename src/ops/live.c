@@ -322,7 +322,8 @@ apply_memory(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError **
 {
     (void)qmp;
     (void)deadline;
-    return lodge_memory_set_live(change->session, change->fresh->memory_bytes, error);
+    return lodge_memory_set_live(change->session, change->old->memory_bytes,
+                                 change->fresh->memory_bytes, error);
 }
 
 static gboolean

@@ -86,13 +86,6 @@ on_capabilities(LodgeQmp *qmp, const json_t *result, const GError *error, gpoint
         return;
     }
     qmp->state = LODGE_QMP_READY;
-    for (GList *link = qmp->pending.head; link != NULL; link = link->next) {
-        g_autoptr(GError) problem = NULL;
-        if (!lodge_qmp_transmit(qmp, link->data, &problem)) {
-            close_for_good(qmp, g_steal_pointer(&problem));
-            return;
-        }
-    }
 }
 
 static gboolean
@@ -109,6 +102,11 @@ on_greeting(LodgeQmp *qmp, const json_t *greeting, GError **error)
     pending->reply = on_capabilities;
     qmp->state = LODGE_QMP_NEGOTIATING;
     g_queue_push_head(&qmp->pending, g_steal_pointer(&pending));
+    for (GList *link = qmp->pending.head->next; link != NULL; link = link->next) {
+        if (!lodge_qmp_transmit(qmp, link->data, error)) {
+            return FALSE;
+        }
+    }
     return TRUE;
 }
 

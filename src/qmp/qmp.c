@@ -3,7 +3,8 @@
  * One connection is one LodgeQmp, in one of these states:
  *
  *   GREETING     until QEMU's greeting, which comes when it has started and serves this client
- *   NEGOTIATING  qmp_capabilities is sent, until its reply
+ *   NEGOTIATING  qmp_capabilities is sent, until its reply; commands follow it without waiting, as
+ *                QEMU takes one after the other
  *   READY
  *   closed       `closed` is set: QEMU went, or sent what is not QMP; for good
  *
@@ -16,8 +17,8 @@
  * A command in flight is a Pending, found by its id. Who stops waiting removes it, and a reply to
  * an unknown id is dropped: that is all that late answers need. Ids start at a random number, as
  * QEMU may send to a new client the reply to a command of the one before. Commands sent before
- * READY are held in their Pending. An error without an id means that QEMU could not parse what we
- * sent: it goes to the oldest command, which is the one that QEMU is at.
+ * the greeting are held in their Pending. An error without an id means that QEMU could not parse
+ * what we sent: it goes to the oldest command, which is the one that QEMU is at.
  *
  * Callbacks run last in dispatch(), which holds nothing then, so that they may call us.
  */
@@ -66,7 +67,7 @@ lodge_qmp_free(LodgeQmp *qmp)
 gboolean
 lodge_qmp_is_ready(const LodgeQmp *qmp)
 {
-    return qmp->state == LODGE_QMP_READY && qmp->closed == NULL;
+    return qmp->state != LODGE_QMP_GREETING && qmp->closed == NULL;
 }
 
 gboolean
@@ -171,7 +172,7 @@ lodge_qmp_send(LodgeQmp *qmp, const char *command, json_t *arguments, int fd,
         pending = lodge_qmp_pending_new(qmp, command, owned, fd, error);
     }
     if (pending == NULL ||
-        (qmp->state == LODGE_QMP_READY && !lodge_qmp_transmit(qmp, pending, error))) {
+        (qmp->state != LODGE_QMP_GREETING && !lodge_qmp_transmit(qmp, pending, error))) {
         lodge_error_prefix(error, "%s", command);
         return 0;
     }

@@ -44,9 +44,9 @@ LodgeQmp *lodge_qmp_new(int fd);
 void lodge_qmp_free(LodgeQmp *qmp);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeQmp, lodge_qmp_free)
 
-/* Wait until the hands are shaken. TRUE at once if they are. */
+/* Wait for QEMU's greeting, from which on it takes commands. TRUE at once if it came. */
 gboolean lodge_qmp_handshake(LodgeQmp *qmp, gint64 deadline, GError **error);
-/* Are they shaken? */
+/* Did it? */
 gboolean lodge_qmp_is_ready(const LodgeQmp *qmp);
 /* Is the connection lost, or given up because of malformed input? */
 gboolean lodge_qmp_is_closed(const LodgeQmp *qmp);

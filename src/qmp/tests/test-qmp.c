@@ -98,6 +98,19 @@ test_handshake_failures(void)
                  LODGE_ERROR_INVALID, "query-status: QEMU sent a malformed greeting");
 }
 
+/* The first command does not wait for the answer to qmp_capabilities. */
+static void
+test_early_command(void)
+{
+    Peer peer = peer_start("greet\nexpect qmp_capabilities\nexpect stop\nreturn {}");
+    g_autoptr(GError) error = NULL;
+    lodge_qmp_handshake(peer.qmp, DEADLINE, &error);
+    g_assert_no_error(error);
+    g_assert_true(lodge_qmp_run(peer.qmp, DEADLINE, &error, "stop", NULL));
+    g_assert_no_error(error);
+    peer_end(&peer);
+}
+
 static void
 test_no_greeting(void)
 {
@@ -504,6 +517,7 @@ main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
     g_test_add_func("/qmp/handshake-and-call", test_handshake_and_call);
     g_test_add_func("/qmp/handshake-failures", test_handshake_failures);
+    g_test_add_func("/qmp/early-command", test_early_command);
     g_test_add_func("/qmp/no-greeting", test_no_greeting);
     g_test_add_func("/qmp/errors-of-qemu", test_errors_of_qemu);
     g_test_add_func("/qmp/error-without-id", test_error_without_id);
