@@ -213,7 +213,7 @@ extern const GOptionEntry lodge_options_screenshot[];
 extern const GOptionEntry lodge_options_type[];
 extern const GOptionEntry lodge_options_monitor[];
 extern const GOptionEntry lodge_options_cdrom[];
-extern const GOptionEntry lodge_options_backup[];
+extern const GOptionEntry lodge_options_backup[], lodge_options_backup_mount[];
 extern const GOptionEntry lodge_options_restore[];
 extern const GOptionEntry lodge_options_rewind[];
 extern const GOptionEntry lodge_options_snapshot_create[];

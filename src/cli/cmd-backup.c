@@ -7,7 +7,7 @@
 #include "cli/cli.h"
 #include "ops/backup.h"
 
-static gboolean option_list, option_verify, option_full;
+static gboolean option_list, option_verify, option_full, option_nbd;
 static char *option_keep, *option_point, *option_as;
 
 const GOptionEntry lodge_options_backup[] = {
@@ -30,6 +30,12 @@ const GOptionEntry lodge_options_restore[] = {
      "Under another name, with MACs and addresses of its own", "NAME"},
     {"yes", 'y', 0, G_OPTION_ARG_NONE, &lodge_option_yes,
      "Replace a guest of that name without asking", NULL},
+    {NULL},
+};
+
+const GOptionEntry lodge_options_backup_mount[] = {
+    {"nbd", 0, 0, G_OPTION_ARG_NONE, &option_nbd,
+     "Serve them by NBD, on a Unix socket in DIRECTORY, though FUSE is there", NULL},
     {NULL},
 };
 
@@ -254,23 +260,27 @@ gboolean
 lodge_cmd_backup_mount(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
-    if (!lodge_backup_mount(argv[1], argv[2], argv[3], error)) {
+    const LodgeBackupMount wish = {
+        .folder = argv[1], .point = argv[2], .at = argv[3], .nbd = option_nbd};
+    g_auto(GStrv) seen = lodge_backup_mount(&wish, error);
+    if (seen == NULL) {
         return FALSE;
     }
-    g_auto(GStrv) names = lodge_dir_names(argv[3], NULL);
-    g_autoptr(json_t) files = json_array();
-    for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
-        json_array_append_new(files, json_string(names[i]));
-    }
+    gboolean by_nbd = seen[0] != NULL && g_str_has_prefix(seen[0], "nbd");
     if (cli->json) {
-        lodge_print_json(json_pack("{s:s, s:O}", "folder", argv[3], "files", files));
+        json_t *disks = json_array();
+        for (gsize i = 0; seen[i] != NULL; i++) {
+            json_array_append_new(disks, json_string(seen[i]));
+        }
+        lodge_print_json(json_pack("{s:s, s:s, s:o}", "folder", argv[3], "by",
+                                   by_nbd ? "nbd" : "fuse", "disks", disks));
         return TRUE;
     }
-    for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
-        printf("%s/%s\n", argv[3], names[i]);
+    for (gsize i = 0; seen[i] != NULL; i++) {
+        printf("%s\n", seen[i]);
     }
-    lodge_say(cli, "These are the disks of then, read-only, until: lodge backup unmount %s",
-              argv[3]);
+    lodge_say(cli, "These are the disks of then, read-only%s, until: lodge backup unmount %s",
+              by_nbd ? ", by NBD: for qemu-img, qemu-nbd, nbd-client and the like" : "", argv[3]);
     return TRUE;
 }
 

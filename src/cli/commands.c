@@ -239,9 +239,12 @@ static const LodgeCommandRow rows[] = {
      lodge_options_backup, 1, 2, LODGE_WORD_GUEST, FALSE, lodge_cmd_backup},
     {"backup mount", BACKUPS, "FOLDER/GUEST POINT DIRECTORY",
      "see the disks of a point as files, without restoring",
-     "Each disk is a raw file DISK.raw in DIRECTORY, which must be empty; read-only. Needs FUSE.",
-     "lodge backup mount /srv/backups/web1 20261121-154423 /mnt", NULL, 3, 3, LODGE_WORD_FILE,
-     FALSE, lodge_cmd_backup_mount},
+     "Each disk is a raw file DISK.raw in DIRECTORY, which must be empty; read-only. Where FUSE is "
+     "not "
+     "to be had they are served by NBD, on a socket in DIRECTORY.",
+     "lodge backup mount /srv/backups/web1 20261121-154423 /mnt\n"
+     "lodge backup mount /srv/backups/web1 20261121-154423 /mnt --nbd",
+     lodge_options_backup_mount, 3, 3, LODGE_WORD_FILE, FALSE, lodge_cmd_backup_mount},
     {"backup unmount", BACKUPS, "DIRECTORY", "take them away again", NULL,
      "lodge backup unmount /mnt", NULL, 1, 1, LODGE_WORD_FILE, FALSE, lodge_cmd_backup_unmount},
     {"restore", BACKUPS, "FOLDER/GUEST", "make a guest of a backup",
@@ -352,7 +355,8 @@ static const LodgeCommandRow rows[] = {
      "Its published checksum is verified before the file gets its name.",
      "lodge image pull ubuntu-24.04", NULL, 1, -1, LODGE_WORD_OS, FALSE, lodge_cmd_image_pull},
     {"image import", IMAGES, "NAME FILE", "make an image of a disk file",
-     "Takes qcow2, raw, vmdk, vdi, vhdx, vpc and OVA, of that all disks: guests of the image get one "
+     "Takes qcow2, raw, vmdk, vdi, vhdx, vpc and OVA, of that all disks: guests of the image get "
+     "one "
      "of each. The file is copied.",
      "lodge image import appliance appliance.ova\nlodge image import mine disk.raw --user admin",
      lodge_options_image_import, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_image_import},

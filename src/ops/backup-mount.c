@@ -13,6 +13,7 @@
 #include "qemu/storage.h"
 
 #define SOCKET ".lodge-backup.qmp"
+#define NBD_SOCKET "nbd.sock"
 #define SUFFIX ".raw"
 
 enum {
@@ -52,11 +53,12 @@ make_file(const char *path, GError **error)
     return fd >= 0 || lodge_error_errno(error, errno, "%s", path);
 }
 
-/* The files that were covered, and the socket; what is not Lodge's stays. */
+/* The files that were covered, and the sockets; what is not Lodge's stays. */
 static void
 clear(const char *folder)
 {
     g_autofree char *socket = g_build_filename(folder, SOCKET, NULL);
+    g_autofree char *nbd = g_build_filename(folder, NBD_SOCKET, NULL);
     g_auto(GStrv) names = lodge_dir_names(folder, NULL);
     for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
         g_autofree char *path = g_build_filename(folder, names[i], NULL);
@@ -64,19 +66,30 @@ clear(const char *folder)
             unlink(path);
         }
     }
+    unlink(nbd);
     unlink(socket);
 }
 
-gboolean
-lodge_backup_mount(const char *target, const char *point_name, const char *given, GError **error)
+/* What there is to see: its paths, or URIs. */
+static char **
+list_views(const LodgeStorageView *views, gsize count, const char *nbd)
 {
-    g_autofree char *folder = g_canonicalize_filename(given, NULL);
-    g_autofree char *socket = g_build_filename(folder, SOCKET, NULL);
-    g_autoptr(BackupPlace) place = find_place(target, error);
-    const LodgePoint *point = place != NULL ? backup_place_find(place, point_name, error) : NULL;
-    if (point == NULL || !check_empty(folder, error)) {
-        return FALSE;
+    g_autoptr(GPtrArray) seen = g_ptr_array_new();
+    for (gsize i = 0; i < count; i++) {
+        g_autofree char *escaped = g_uri_escape_string(nbd != NULL ? nbd : "", "/", FALSE);
+        g_ptr_array_add(
+            seen, nbd != NULL ? g_strdup_printf("nbd+unix:///%s?socket=%s", views[i].name, escaped)
+                              : g_strdup(views[i].file));
     }
+    g_ptr_array_add(seen, NULL);
+    return (char **)g_ptr_array_free(g_steal_pointer(&seen), FALSE);
+}
+
+static char **
+show(const BackupPlace *place, const LodgePoint *point, const char *folder, const char *nbd,
+     GError **error)
+{
+    g_autofree char *socket = g_build_filename(folder, SOCKET, NULL);
     g_autoptr(GPtrArray) texts = g_ptr_array_new_with_free_func(g_free);
     g_autofree LodgeStorageView *views = g_new0(LodgeStorageView, point->disks->len + 1);
     gboolean fine = TRUE;
@@ -87,14 +100,31 @@ lodge_backup_mount(const char *target, const char *point_name, const char *given
         char *path = backup_place_disk(place, point, disk->name, error);
         g_ptr_array_add(texts, file);
         g_ptr_array_add(texts, path);
-        views[i] = (LodgeStorageView){path, file};
-        fine = path != NULL && make_file(file, error);
+        views[i] = (LodgeStorageView){path, disk->name, file};
+        fine = path != NULL && (nbd != NULL || make_file(file, error));
     }
-    if (fine && lodge_storage_show(views, point->disks->len, socket, error)) {
-        return TRUE;
+    return fine && lodge_storage_show(views, point->disks->len, socket, nbd, error)
+               ? list_views(views, point->disks->len, nbd)
+               : NULL;
+}
+
+char **
+lodge_backup_mount(const LodgeBackupMount *wish, GError **error)
+{
+    g_autofree char *folder = g_canonicalize_filename(wish->at, NULL);
+    g_autofree char *nbd = wish->nbd || !lodge_storage_can_fuse(NULL)
+                               ? g_build_filename(folder, NBD_SOCKET, NULL)
+                               : NULL;
+    g_autoptr(BackupPlace) place = find_place(wish->folder, error);
+    const LodgePoint *point = place != NULL ? backup_place_find(place, wish->point, error) : NULL;
+    if (point == NULL || !check_empty(folder, error)) {
+        return NULL;
     }
-    clear(folder);
-    return FALSE;
+    char **seen = show(place, point, folder, nbd, error);
+    if (seen == NULL) {
+        clear(folder);
+    }
+    return seen;
 }
 
 /* A daemon that was killed leaves mounts that nobody serves. */

@@ -64,10 +64,17 @@ gboolean lodge_restore_look(const LodgeStore *store, const LodgeRestore *wish, c
 gboolean lodge_restore(const LodgeStore *store, const LodgeRestore *wish, LodgeProgress *progress,
                        GError **error);
 
-/* Have the disks of a point seen in the empty folder @folder, read-only: a raw file DISK.raw each,
- * by FUSE, until lodge_backup_unmount(). UNSUPPORTED if this host has no FUSE. */
-gboolean lodge_backup_mount(const char *target, const char *point, const char *folder,
-                            GError **error);
+typedef struct {
+    const char *folder; /* FOLDER/GUEST, or FOLDER if there is one guest in it */
+    const char *point;
+    const char *at; /* an empty folder */
+    gboolean nbd;   /* even where FUSE is there */
+} LodgeBackupMount;
+
+/* Have the disks of a point seen, read-only, until lodge_backup_unmount(): a raw file DISK.raw each
+ * in @at, by FUSE; where that is not, as exports of an NBD server, whose socket is in @at. Returns
+ * their paths or URIs; free with g_strfreev. */
+char **lodge_backup_mount(const LodgeBackupMount *wish, GError **error);
 gboolean lodge_backup_unmount(const char *folder, GError **error);
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeBackupDone, lodge_backup_done_free)

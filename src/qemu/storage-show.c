@@ -32,10 +32,11 @@ quoted(const char *text)
 }
 
 static gboolean
-add_view(GPtrArray *argv, const LodgeStorageView *view, gsize number, GError **error)
+add_view(GPtrArray *argv, const LodgeStorageView *view, gsize number, gboolean by_nbd,
+         GError **error)
 {
     g_autofree char *node = g_strdup_printf("disk%zu", number);
-    g_autofree char *file = quoted(view->file);
+    g_autofree char *file = quoted(view->file != NULL ? view->file : "");
     g_autoptr(GPtrArray) chain = lodge_disk_chain(view->path, "qcow2", error);
     for (guint depth = chain != NULL ? chain->len : 0; depth > 0; depth--) {
         g_autoptr(json_t) value = lodge_storage_node(chain, depth - 1, node, FALSE);
@@ -44,27 +45,38 @@ add_view(GPtrArray *argv, const LodgeStorageView *view, gsize number, GError **e
         free(text);
     }
     add(argv, "--export",
-        g_strdup_printf("type=fuse,id=show-%s,node-name=%s,mountpoint=%s,writable=off", node, node,
-                        file));
+        by_nbd ? g_strdup_printf("type=nbd,id=show-%s,node-name=%s,name=%s,writable=off", node,
+                                 node, view->name)
+               : g_strdup_printf("type=fuse,id=show-%s,node-name=%s,mountpoint=%s,writable=off",
+                                 node, node, file));
     return chain != NULL;
 }
 
 gboolean
-lodge_storage_show(const LodgeStorageView *views, gsize count, const char *socket, GError **error)
+lodge_storage_can_fuse(GError **error)
+{
+    return access(FUSE, R_OK | W_OK) == 0 ||
+           lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                           FUSE ": %s (`modprobe fuse`, or be allowed to use it)",
+                           g_strerror(errno));
+}
+
+gboolean
+lodge_storage_show(const LodgeStorageView *views, gsize count, const char *socket, const char *nbd,
+                   GError **error)
 {
     g_autoptr(GPtrArray) argv = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *place = quoted(socket);
-    if (access(FUSE, R_OK | W_OK) < 0) {
-        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                               FUSE ": %s (`modprobe fuse`, or be allowed to use it)",
-                               g_strerror(errno));
-    }
+    g_autofree char *served = quoted(nbd != NULL ? nbd : "");
     g_ptr_array_add(argv, g_strdup("qemu-storage-daemon"));
     g_ptr_array_add(argv, g_strdup("--daemonize"));
     add(argv, "--chardev", g_strdup_printf("socket,id=monitor,server=on,wait=off,path=%s", place));
     add(argv, "--monitor", g_strdup("monitor"));
+    if (nbd != NULL) {
+        add(argv, "--nbd-server", g_strdup_printf("addr.type=unix,addr.path=%s", served));
+    }
     for (gsize i = 0; i < count; i++) {
-        if (!add_view(argv, &views[i], i, error)) {
+        if (!add_view(argv, &views[i], i, nbd != NULL, error)) {
             return FALSE;
         }
     }

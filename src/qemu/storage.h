@@ -28,16 +28,21 @@ gboolean lodge_storage_open(LodgeStorage *storage, const char *node, const char 
 json_t *lodge_storage_node(const GPtrArray *chain, guint depth, const char *node,
                            gboolean writable);
 
-/* A disk to be seen as a raw file. */
+/* A disk to be seen as a raw one. */
 typedef struct {
     const char *path; /* a qcow2 file */
-    const char *file; /* an empty file that is covered by it */
+    const char *name; /* of the NBD export */
+    const char *file; /* for FUSE: an empty file that is covered by it */
 } LodgeStorageView;
 
-/* Show disks, read-only, by FUSE, in a process of its own that stays until lodge_storage_hide():
- * @socket is its monitor's. UNSUPPORTED if this host has no FUSE. */
+/* Can this process show files by FUSE? UNSUPPORTED with the mend if not. */
+gboolean lodge_storage_can_fuse(GError **error);
+
+/* Show disks, read-only, in a process of its own that stays until lodge_storage_hide(): @socket is
+ * its monitor's. By FUSE, or, if @nbd is not NULL, by an NBD server that listens on the Unix socket
+ * @nbd. */
 gboolean lodge_storage_show(const LodgeStorageView *views, gsize count, const char *socket,
-                            GError **error);
+                            const char *nbd, GError **error);
 /* End the process that has the monitor @socket. NOT_FOUND if there is none. */
 gboolean lodge_storage_hide(const char *socket, GError **error);
 
