@@ -119,8 +119,10 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
         return NULL;
     }
     keeper->keeper_lock = lodge_lock_take(lock_path, error);
-    if (keeper->keeper_lock < 0 || !lodge_lock_write_pid(keeper->keeper_lock, 0, error)) {
+    if (keeper->keeper_lock < 0) {
         lodge_error_prefix(error, "it has a keeper already");
+    }
+    if (keeper->keeper_lock < 0 || !lodge_lock_write_pid(keeper->keeper_lock, 0, error)) {
         keeper_report(keeper, *error);
         return NULL;
     }

@@ -265,8 +265,11 @@ run(const char *name, int *report_fd, GError **error)
         return lodge_error_set(error, LODGE_ERROR_BUSY, "it is stopped");
     }
     lodge_autofd lock = lodge_lock_take(lock_path, error);
-    if (lock < 0 || !lodge_lock_write_pid(lock, 0, error)) {
+    if (lock < 0) {
         return lodge_error_prefix(error, "it has a keeper already");
+    }
+    if (!lodge_lock_write_pid(lock, 0, error)) {
+        return FALSE;
     }
     g_autoptr(GPtrArray) services = lodge_net_services(store, network);
     g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
