@@ -436,6 +436,10 @@ lodge_cmd_delete(LodgeCli *cli, int argc, char **argv, GError **error)
             g_propagate_error(error, g_steal_pointer(&problem));
             return FALSE;
         }
+        /* Nobody is asked about what can't be. Who needs the later ones may go before them. */
+        if (i == 1 && !lodge_delete_check(cli->store, argv[i], option_force, error)) {
+            return FALSE;
+        }
         print_plan(cli, argv[i]);
     }
     if (!lodge_option_yes && !lodge_ask("Delete?", error)) {

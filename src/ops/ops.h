@@ -76,6 +76,11 @@ gboolean lodge_resume(const LodgeStore *store, const char *name, GError **error)
 gboolean lodge_delete(const LodgeStore *store, const char *name, gboolean force,
                       LodgeProgress *progress, GError **error);
 
+/* What `lodge_delete` would say now, before somebody is asked whether it shall: BUSY if the guest
+ * runs and @force is FALSE, or if others need its data. */
+gboolean lodge_delete_check(const LodgeStore *store, const char *name, gboolean force,
+                            GError **error);
+
 /* The command that logs into the guest: `ssh` with Lodge's key, the guest's port and its own
  * known_hosts, then @arguments. NULL-terminated, free with g_strfreev. BUSY if it does not run. */
 char **lodge_ssh_command(const LodgeStore *store, const char *name, const char *user,

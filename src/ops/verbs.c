@@ -253,6 +253,23 @@ lodge_resume(const LodgeStore *store, const char *name, GError **error)
     return tell_monitor(store, name, LODGE_STATE_RUNNING, error);
 }
 
+static gboolean
+refuse_running(const LodgeGuestState *state, const char *name, gboolean force, GError **error)
+{
+    return !state->has_qemu || force ||
+           lodge_error_set(error, LODGE_ERROR_BUSY,
+                           "guest %s is %s: `lodge stop %s` first, or delete it with --force", name,
+                           lodge_state_word(state->state), name);
+}
+
+gboolean
+lodge_delete_check(const LodgeStore *store, const char *name, gboolean force, GError **error)
+{
+    g_autoptr(LodgeGuestState) state = lodge_store_state(store, name);
+    return refuse_running(state, name, force, error) &&
+           lodge_disk_refuse_needed(store, name, NULL, NULL, "deleted", error);
+}
+
 gboolean
 session_delete(const Session *session, gboolean force, LodgeProgress *progress, GError **error)
 {
@@ -260,10 +277,8 @@ session_delete(const Session *session, gboolean force, LodgeProgress *progress, 
     g_autoptr(LodgeGuestState) state = lodge_store_state(session->store, name);
     Session now = *session;
     now.state = state;
-    if (state->has_qemu && !force) {
-        return lodge_error_set(error, LODGE_ERROR_BUSY,
-                               "guest %s is %s: `lodge stop %s` first, or delete it with --force",
-                               name, lodge_state_word(state->state), name);
+    if (!refuse_running(state, name, force, error)) {
+        return FALSE;
     }
     lodge_progress_stage(progress, "files are removed");
     if (((state->has_qemu || state->has_keeper) && !session_kill(&now, error)) ||

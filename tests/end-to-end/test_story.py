@@ -166,16 +166,20 @@ def test_create_takes_keys_of_the_definition(shared):
 def test_delete_refuses_a_running_guest(box):
     result = box("delete", "box", "--yes", status=BUSY)
     assert "lodge stop box" in result.message and "--force" in result.message
+    # Nobody is asked about what can't be.
+    result = box("delete", "box", status=BUSY)
+    assert "lodge stop box" in result.message and "root.qcow2" not in result.err
     assert box.state("box") == "running"
 
 
 def test_delete_needs_somebody_to_ask(box):
-    result = box("delete", "box", status=USAGE)
+    result = box("delete", "box", "--force", status=USAGE)
     assert "--yes" in result.message
 
 
 def test_delete_asks_and_takes_no_for_an_answer(box):
-    status, shown = box.on_terminal("delete", "box", answers=[("Delete? [y/N]", "n\n")])
+    status, shown = box.on_terminal("delete", "box", "--force",
+                                    answers=[("Delete? [y/N]", "n\n")])
     assert status != 0 and "nothing was done" in shown
     assert str(box.guest_folder("box")) in shown and "root.qcow2" in shown
     assert box.state("box") == "running"
