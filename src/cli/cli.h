@@ -48,6 +48,12 @@ typedef struct {
 /* All rows, ended by one without a name (commands.c). */
 const LodgeCommandRow *lodge_commands(void);
 
+/* --- A word that is no command (unknown.c) --- */
+
+/* Set a USAGE error that names the command that was meant by @first and @second (or NULL): what
+ * other programs' words are called here, else what is spelt nearly so. Returns FALSE. */
+gboolean lodge_refuse_command(const char *first, const char *second, GError **error);
+
 /* --- Output (output.c) --- */
 
 /* A table whose columns line up, counted in terminal cells. Cells are copied. A column whose title

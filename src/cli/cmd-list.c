@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/guest-view.h"
 
@@ -15,12 +16,15 @@ const GOptionEntry lodge_options_list[] = {
 static void
 add_row(LodgeTable *table, const LodgeCli *cli, const char *name, const LodgeGuestState *state)
 {
-    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, NULL);
+    g_autoptr(GError) problem = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(cli->store, name, &problem);
     g_autofree char *state_text = lodge_view_state(state);
     g_autofree char *uptime = lodge_view_uptime(state);
     if (guest == NULL) {
-        const char *cells[] = {name, state_text, "?",    "?",
-                               "?",  "–",        uptime, "definition has an error"};
+        g_autofree char *prefix = g_strdup_printf("guest %s: ", name);
+        gboolean is_prefixed = g_str_has_prefix(problem->message, prefix);
+        const char *reason = problem->message + (is_prefixed ? strlen(prefix) : 0);
+        const char *cells[] = {name, state_text, "?", "?", "?", "–", uptime, reason};
         lodge_table_add(table, cells);
         return;
     }

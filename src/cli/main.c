@@ -44,39 +44,6 @@ print_noun_help(const char *word)
     return found;
 }
 
-/* Is @word the first of two-word commands? */
-static gboolean
-is_noun(const char *word)
-{
-    g_autofree char *prefix = g_strconcat(word, " ", NULL);
-    const LodgeCommandRow *row = lodge_commands();
-    while (row->name != NULL && !g_str_has_prefix(row->name, prefix)) {
-        row++;
-    }
-    return row->name != NULL;
-}
-
-static gboolean
-refuse_command(int argc, char **argv, GError **error)
-{
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-    g_autofree char *pair = argc > 2 ? g_strdup_printf("%s %s", argv[1], argv[2]) : NULL;
-    for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
-        g_ptr_array_add(names, (gpointer)row->name);
-    }
-    g_ptr_array_add(names, NULL);
-    const char *const *candidates = (const char *const *)names->pdata;
-    const char *nearest = pair != NULL ? lodge_text_nearest(pair, candidates) : NULL;
-    nearest = nearest != NULL ? nearest : lodge_text_nearest(argv[1], candidates);
-    const char *wrong = pair != NULL && is_noun(argv[1]) ? pair : argv[1];
-    if (nearest != NULL) {
-        return lodge_error_set(error, LODGE_ERROR_USAGE,
-                               "no command “%s” (did you mean “lodge %s”?)", wrong, nearest);
-    }
-    return lodge_error_set(error, LODGE_ERROR_USAGE, "no command “%s” (`lodge --help` lists them)",
-                           wrong);
-}
-
 /* How many of the words are left after parsing; the message shows the right form. */
 static gboolean
 check_words(const LodgeCommandRow *row, int count, GError **error)
@@ -187,7 +154,8 @@ dispatch(LodgeCli *cli, int argc, char **argv, GError **error)
     }
     const char *noun = argv[1 + shift];
     gboolean bare = argc - shift == 2 || g_str_equal(argv[argc - 1], "--help");
-    return (bare && print_noun_help(noun)) || refuse_command(argc - shift, argv + shift, error);
+    return (bare && print_noun_help(noun)) ||
+           lodge_refuse_command(noun, argc - shift > 2 ? argv[2 + shift] : NULL, error);
 }
 
 static gboolean

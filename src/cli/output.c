@@ -72,6 +72,8 @@ print_row(const LodgeTable *table, char *const *cells)
         g_string_append(line, table->right[i] || last ? "" : padding);
         g_string_append(line, last ? "" : "  ");
     }
+    /* Empty cells at the end are no reason for spaces there. */
+    g_strchomp(line->str);
     puts(line->str);
 }
 

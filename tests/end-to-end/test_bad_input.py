@@ -25,6 +25,11 @@ COMMANDS = [
     ("--frob", USAGE, "no command “--frob”"),
     ("image frob", USAGE, "no command “image frob”"),
     ("image biuld tiny", USAGE, "did you mean “lodge image build”?"),
+    ("destroy x", USAGE, "“lodge kill”: pull the plug; or “lodge delete”: remove"),
+    ("image rm x", USAGE, "here it is “lodge image delete”:"),
+    ("snap list x", USAGE, "here it is “lodge snapshot list”:"),
+    ("net list", USAGE, "here it is “lodge network list”:"),
+    ("volume", USAGE, "lodge disk --help"),
     ("help frob", USAGE, "no command “frob”"),
     ("list --frob", USAGE, "--frob lodge list --help"),
     ("list extra", USAGE, "too many words: lodge list"),
@@ -211,7 +216,8 @@ def test_a_damaged_definition_hides_nobody_and_its_guest_can_be_ended(lodge):
     lodge("start", "bad", "--no-wait")
     lodge.conf("bad").write_text("[guest]\nmemry=1\n")
     table = lodge("list").out
-    assert "definition has an error" in table and re.search(r"^good +stopped +tiny", table, re.M)
+    assert "line 2: unknown key “memry”" in table
+    assert re.search(r"^good +stopped +tiny", table, re.M)
     bad, good = lodge("list", "--json").json
     assert "line 2" in bad["definition_error"] and bad["state"] == "running"
     assert good["state"] == "stopped" and "definition_error" not in good
