@@ -284,11 +284,3 @@ top_sample_free(TopSample *sample)
         g_free(sample);
     }
 }
-
-gint64
-top_pss_bytes(pid_t pid)
-{
-    g_autofree char *text = read_process(pid, "smaps_rollup");
-    gint64 kib = field(text, "\nPss:");
-    return kib >= 0 ? kib * 1024 : -1;
-}

@@ -45,9 +45,6 @@ typedef struct {
 TopSample *top_sample(const LodgeStore *store, const char *const *names, const TopSample *before,
                       GError **error);
 
-/* The proportional set size of a process in bytes, which takes the kernel some milliseconds; -1. */
-gint64 top_pss_bytes(pid_t pid);
-
 /* Fields of /proc/PID/stat that follow the name, which may hold anything: utime + stime in ticks;
  * -1 if @text is malformed. */
 gint64 top_parse_cpu_ticks(const char *text);

@@ -18,6 +18,7 @@
 #include "base/base.h"
 #include "top/draw.h"
 #include "top/sample.h"
+#include "top/share.h"
 
 enum {
     ESCAPE = 27,
@@ -137,7 +138,7 @@ draw(Screen *screen)
         return;
     }
     g_autofree char *folder = lodge_store_guest_path(screen->options->store, guest->name, NULL);
-    draw_guest(&view, guest, guest->state->has_qemu ? top_pss_bytes(guest->state->qemu_pid) : -1,
+    draw_guest(&view, guest, guest->state->has_qemu ? top_share_bytes(guest->state->qemu_pid) : -1,
                folder);
 }
 
