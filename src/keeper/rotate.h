@@ -4,6 +4,7 @@
 #include <glib.h>
 
 /* If the file at @path is larger than @limit_bytes, move its content to @path.1 and empty it; its
- * writer, which has it open for appending, goes on at its start. Returns TRUE if it did. Failure is
- * no error: the next time will come. */
+ * writer, which has it open for appending, goes on at its start. On a disk that is too full for
+ * that its last megabyte stays in it, at most. Returns TRUE if it is shorter now. Failure is no
+ * error: the next time will come. */
 gboolean keeper_rotate_log(const char *path, guint64 limit_bytes);
