@@ -29,6 +29,7 @@ enum {
     NO_UPLINK_WAIT_MS = 3000,
     BUSY_WAIT_MS = 250,
     MESSAGE_MOST_BYTES = 4096,
+    SILENCE_TRIES = 4, /* after 15 s without an offer it is told */
 };
 
 typedef struct {
@@ -203,6 +204,13 @@ speak(Keep *keep, gint64 now)
             lodge_delegation_begin(&keep->client, now + NO_UPLINK_WAIT_MS);
         }
         return NO_UPLINK_WAIT_MS;
+    }
+    if (keep->client.state == LODGE_DELEGATION_SOLICITING && keep->client.tries == SILENCE_TRIES) {
+        g_autofree char *reason = g_strdup_printf("no router on %s delegates a prefix, or the "
+                                                  "host's firewall keeps its answers (UDP to port "
+                                                  "546) from here",
+                                                  keep->uplink);
+        tell(keep, "network-delegation-failed", "reason", reason);
     }
     return MAX(keep->client.next - now, 0);
 }
