@@ -13,6 +13,19 @@ static const char seal_script[] =
     "[ ! -e /etc/machine-id ] || : >/etc/machine-id\n"
     "rm -f /var/lib/dbus/machine-id\n"
     "rm -f /etc/udev/rules.d/70-persistent-net.rules\n"
+    /* Debian's iSCSI makes a name at its start where the file asks for one, others where it is not.
+     */
+    "iscsi=/etc/iscsi/initiatorname.iscsi\n"
+    "if [ -x /usr/lib/open-iscsi/startup-checks.sh ]; then echo GenerateName=yes >$iscsi; "
+    "else rm -f $iscsi; fi\n"
+    "rm -f /etc/nvme/hostnqn /etc/nvme/hostid\n"
+    /* cloud-init wrote it for this machine's MAC, and writes it again for the next one's, unless it
+     * was told to leave the network alone. */
+    "if [ -x /usr/bin/cloud-init ] && [ ! -e /etc/cloud/cloud-init.disabled ] &&\n"
+    "    ! grep -qs 'config: *[\"]*disabled' /etc/cloud/cloud.cfg /etc/cloud/cloud.cfg.d/*; then\n"
+    "    rm -f /etc/netplan/50-cloud-init.yaml /etc/network/interfaces.d/50-cloud-init "
+    "/etc/NetworkManager/system-connections/cloud-init-*\n"
+    "fi\n"
     /* What it must not have in common with another: those who would write it again at the end of
      * this very boot end now. */
     "systemctl stop systemd-random-seed 2>/dev/null\n"
@@ -31,13 +44,15 @@ static const char seal_script[] =
     "    keys=$home/.ssh/authorized_keys\n"
     "    [ ! -f \"$keys\" ] || sed -i '/ lodge@\\| lodge$/d' \"$keys\"\n"
     "    rm -f \"$home\"/.*_history \"$home\"/.viminfo \"$home\"/.lesshst \"$home\"/.wget-hsts\n"
+    "    rm -f \"$home\"/.ssh/known_hosts* \"$home\"/.sudo_as_admin_successful\n"
     "done\n"
     /* What it did. */
     "rm -rf /var/log/journal/* /tmp/.[!.]* /tmp/* /var/tmp/*\n"
     "find /var/log -type f \\( -name '*.gz' -o -name '*.[0-9]' -o -name '*.old' \\) "
     "-exec rm -f {} + 2>/dev/null\n"
     "find /var/log -type f -exec sh -c 'for f; do : >\"$f\"; done' sh {} + 2>/dev/null\n"
-    "rm -f /var/mail/* /var/spool/mail/*\n"
+    "rm -f /var/mail/* /var/spool/mail/* /var/lib/systemd/timers/* /var/lib/systemd/coredump/*\n"
+    "rm -rf /var/crash/*\n"
     "if command -v apt-get >/dev/null; then apt-get clean; fi\n"
     "sync\n"
     "if command -v fstrim >/dev/null; then\n"
