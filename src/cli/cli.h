@@ -47,6 +47,10 @@ typedef struct {
 
 /* All rows, ended by one without a name (commands.c). */
 const LodgeCommandRow *lodge_commands(void);
+/* The row of "@first @second", else that of @first: `backup` is a command, and `backup mount`
+ * another. @second may be NULL. How many words that took goes to @out_words. NULL: no such command.
+ */
+const LodgeCommandRow *lodge_find_command(const char *first, const char *second, int *out_words);
 
 /* --- A word that is no command (unknown.c) --- */
 
@@ -104,9 +108,11 @@ void lodge_print_command_help(const LodgeCli *cli, const LodgeCommandRow *row);
 void lodge_print_man(void);         /* lodge(1), in scdoc */
 void lodge_print_man_network(void); /* lodge-network.conf(5) */
 void lodge_print_man_guest(void);   /* lodge-guest.conf(5) */
+
+/* --- Completion --- */
 gboolean lodge_print_completion(const char *shell, GError **error);
-/* Names of "guests", "images" or "systems", a line each. */
-void lodge_print_names(const char *kind);
+/* Print what can stand in the place of the last of @count words behind "lodge" (complete.c). */
+void lodge_complete(int count, char **words);
 
 /* The commands' functions, one file a noun: cmd-*.c. */
 gboolean lodge_cmd_check(LodgeCli *cli, int argc, char **argv, GError **error);

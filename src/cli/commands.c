@@ -295,7 +295,7 @@ static const LodgeCommandRow rows[] = {
      "Reads and writes qcow2, raw, vmdk, vdi, vhdx and vpc.",
      "lodge disk convert old.vmdk new.qcow2\nlodge disk convert root.qcow2 root.raw --trust",
      lodge_options_disk_convert, 2, 2, LODGE_WORD_FILE, FALSE, lodge_cmd_disk_convert},
-    {"cdrom", DISKS, "GUEST insert FILE|eject|list", "change the disc in a guest's CD drive",
+    {"cdrom", DISKS, "GUEST insert|eject|list [FILE]", "change the disc in a guest's CD drive",
      "The definition changes too. A guest without a drive gets one: at its next start, or at once "
      "with --bus scsi.",
      "lodge cdrom web1 insert /srv/iso/debian.iso # boot from it: lodge start web1 --boot-once "
@@ -508,4 +508,22 @@ const LodgeCommandRow *
 lodge_commands(void)
 {
     return rows;
+}
+
+const LodgeCommandRow *
+lodge_find_command(const char *first, const char *second, int *out_words)
+{
+    const LodgeCommandRow *found = NULL;
+    g_autofree char *pair = second != NULL ? g_strdup_printf("%s %s", first, second) : NULL;
+    for (const LodgeCommandRow *row = rows; row->name != NULL; row++) {
+        if (g_strcmp0(pair, row->name) == 0) {
+            *out_words = 2;
+            return row;
+        }
+        if (g_str_equal(first, row->name)) {
+            *out_words = 1;
+            found = row;
+        }
+    }
+    return found;
 }

@@ -8,25 +8,6 @@
 
 #include "cli/cli.h"
 
-/* `backup` is a command, and `backup mount` another. */
-static const LodgeCommandRow *
-find_row(int argc, char **argv, int *out_words)
-{
-    const LodgeCommandRow *found = NULL;
-    g_autofree char *pair = argc > 2 ? g_strdup_printf("%s %s", argv[1], argv[2]) : NULL;
-    for (const LodgeCommandRow *row = lodge_commands(); row->name != NULL; row++) {
-        if (g_strcmp0(pair, row->name) == 0) {
-            *out_words = 2;
-            return row;
-        }
-        if (g_str_equal(argv[1], row->name)) {
-            *out_words = 1;
-            found = row;
-        }
-    }
-    return found;
-}
-
 /* The two-word commands that begin with @word; FALSE if there are none. */
 static gboolean
 print_noun_help(const char *word)
@@ -112,8 +93,8 @@ run_special(const LodgeCli *cli, int argc, char **argv)
     const char *second = argc > 2 ? argv[2] : NULL;
     if (g_str_equal(word, "--version") || g_str_equal(word, "version")) {
         puts("lodge " LODGE_VERSION);
-    } else if (g_str_equal(word, "__names") && second != NULL) {
-        lodge_print_names(second);
+    } else if (g_str_equal(word, "__complete")) {
+        lodge_complete(argc - 2, argv + 2);
     } else if (g_str_equal(word, "__man") && second != NULL) {
         if (g_str_equal(second, "guest")) {
             lodge_print_man_guest();
@@ -143,7 +124,8 @@ dispatch(LodgeCli *cli, int argc, char **argv, GError **error)
     }
     gboolean asks_help = g_str_equal(argv[1], "help");
     int shift = asks_help ? 1 : 0;
-    const LodgeCommandRow *row = find_row(argc - shift, argv + shift, &words);
+    const LodgeCommandRow *row = lodge_find_command(
+        argv[1 + shift], argc - shift > 2 ? argv[2 + shift] : NULL, &words);
     if (row != NULL && asks_help) {
         lodge_print_command_help(cli, row);
         return TRUE;

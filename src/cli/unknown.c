@@ -59,16 +59,6 @@ look_up(const Synonym *rows, gsize count, const char *word)
     return NULL;
 }
 
-static const LodgeCommandRow *
-find_command(const char *name)
-{
-    const LodgeCommandRow *row = lodge_commands();
-    while (row->name != NULL && !g_str_equal(row->name, name)) {
-        row++;
-    }
-    return row->name != NULL ? row : NULL;
-}
-
 /* Is @word the first of two-word commands? */
 static gboolean
 is_noun(const char *word)
@@ -93,7 +83,8 @@ translate(const char *noun, const char *word)
     for (gsize i = 0; words[i] != NULL; i++) {
         g_autofree char *name = noun != NULL ? g_strdup_printf("%s %s", noun, words[i])
                                              : g_strdelimit(g_strdup(words[i]), "_", ' ');
-        const LodgeCommandRow *row = find_command(name);
+        int count = 0;
+        const LodgeCommandRow *row = lodge_find_command(name, NULL, &count);
         if (row != NULL) {
             g_string_append_printf(text, "%s“lodge %s”: %s", text->len > 0 ? "; or " : "", name,
                                    row->summary);

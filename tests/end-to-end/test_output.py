@@ -167,9 +167,10 @@ def test_what_a_guest_or_person_wrote_obeys_nobody_s_terminal(some):
 def complete(lodge, *words):
     """What bash offers for the last word."""
     script = lodge("completion", "bash").out
-    line = " ".join(map(shlex.quote, ("lodge", *words)))
+    line = " ".join(("lodge", *words))
     ask = (f"{script}\nlodge() {{ {lodge.program} \"$@\"; }}\ncompopt() {{ :; }}\n"
-           f"COMP_WORDS=({line}); COMP_CWORD={len(words)}\n_lodge\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"")
+           f"COMP_LINE={shlex.quote(line)}; COMP_POINT={len(line)}\n_lodge\n"
+           "printf '%s\\n' \"${COMPREPLY[@]}\"")
     done = subprocess.run(["bash", "-c", ask], env=lodge.env, capture_output=True, text=True)
     assert done.returncode == 0 and done.stderr == "", done.stderr
     return done.stdout.split()
@@ -185,16 +186,48 @@ def complete(lodge, *words):
     (["create", "x", "--mem"], ["--memory"]),
     (["stop", "--t"], ["--timeout"]),
     (["list", "--n"], ["--names"]),
+    (["help", "snapshot", "cr"], ["create"]),
+    (["set", "alpha", "memory-ma"], ["memory-max="]),
+    (["set", "alpha", "disk.root.iops-"], ["disk.root.iops-read=", "disk.root.iops-write="]),
+    # bash replaces what stands behind the last "=" only.
+    (["set", "alpha", "accel=k"], ["kvm"]),
+    (["create", "x", "--firmware", ""], ["auto", "bios", "uefi"]),
+    (["stop", "--timeout", "1m", "alpha", "be"], ["beta"]),
+    (["ssh", "alpha", "al"], []),
+    (["disk", "detach", "alpha", "r"], ["root"]),
+    (["cdrom", "alpha", "e"], ["eject"]),
+    (["cp", "alph"], ["alpha:"]),
+    (["completion", "z"], ["zsh"]),
 ])
 def test_bash_completion(some, words, expected):
     assert sorted(complete(some, *words)) == expected
 
 
+def test_completion_knows_snapshots_and_files(some, tmp_path):
+    some("snapshot", "create", "beta", "before-upgrade")
+    try:
+        assert complete(some, "snapshot", "restore", "beta", "b") == ["before-upgrade"]
+        assert complete(some, "snapshot", "create", "beta", "b") == []
+    finally:
+        some("snapshot", "delete", "beta", "before-upgrade", "--yes")
+    (tmp_path / "rescue.iso").touch()
+    assert complete(some, "cdrom", "beta", "insert", f"{tmp_path}/res") == [
+        f"{tmp_path}/rescue.iso"]
+
+
+@pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
+def test_fish_completion(some, tmp_path):
+    script = some("completion", "fish").out
+    ask = f"{script}\nfunction lodge; {some.program} $argv; end\ncomplete -C 'lodge image b'"
+    env = {**some.env, "HOME": str(tmp_path)}
+    done = subprocess.run(["fish", "-c", ask], env=env, capture_output=True, text=True)
+    assert done.stdout.split("\t")[0] == "build", done
+
+
 def test_completion_scripts_are_sound(some, tmp_path):
     for shell in ("bash", "zsh", "fish"):
         text = some("completion", shell).out
-        for command in ("create", "image", "exec"):
-            assert command in text
+        assert "lodge __complete" in text
         path = tmp_path / shell
         path.write_text(text)
         if shutil.which(shell):
