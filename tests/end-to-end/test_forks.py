@@ -110,11 +110,13 @@ def test_a_stopped_guest_is_forked(parked):
 def test_what_differs_boots(parked, switches):
     """Another shape, another QEMU, or whoever wants it so."""
     other = fake(switches, "qemu-system-x86_64", 'exec /usr/bin/qemu-system-x86_64 "$@"')
-    for words, env in [(["--cpus", "1"], {}), (["--size", "80M"], {}), (["--cold"], {}), ([], other)]:
+    for words, env in [(["--cpus", "1"], {}), (["--memory", "200M"], {}), (["--cold"], {}), ([], other)]:
         made = create(parked, "c", "--no-wait", *words, env=env)
         assert BEGINS not in made.err, made
         remove(parked, "c")
-    assert BEGINS in create(parked, "c", "--no-wait").err
+    assert BEGINS in create(parked, "c", "--size", "80M").err
+    size = parked("exec", "c", "cat", "/sys/block/vda/size").out
+    assert int(size) * 512 == 80 << 20
     remove(parked, "c")
 
 
