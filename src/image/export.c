@@ -142,7 +142,8 @@ convert(const Export *export, gsize index, const char *target, const char *forma
                                            .target_options = is_stream ? "subformat=streamOptimized"
                                                                        : NULL,
                                            .compressed = compressed && !is_stream,
-                                           .trusted = TRUE};
+                                           .trusted = TRUE,
+                                           .only = disk->only};
     if (export->machine->disk_count > 1) {
         lodge_progress_stage(export->progress, "writing disk %zu as %s", index + 1, format);
     } else {

@@ -6,9 +6,10 @@
 #include "base/base.h"
 
 typedef struct {
-    const char *path;   /* the top of its chain; nobody writes to it meanwhile */
-    const char *format; /* "qcow2" or "raw" */
-    guint64 size_bytes; /* as a guest sees it */
+    const char *path;        /* the top of its chain; nobody writes to it meanwhile */
+    const char *format;      /* "qcow2" or "raw" */
+    guint64 size_bytes;      /* as a guest sees it */
+    const char *const *only; /* the files of its chain: no others are opened; NULL: any */
 } LodgeExportDisk;
 
 /* The machine, for formats that describe one. Strings are borrowed. */

@@ -23,6 +23,7 @@ typedef struct {
     LodgeExportMachine machine;
     GArray *disks;   /* LodgeExportDisk */
     GPtrArray *text; /* char * */
+    GPtrArray *only; /* char ** */
 } Gathering;
 
 static void
@@ -30,6 +31,7 @@ gathering_clear(Gathering *gathering)
 {
     g_clear_pointer(&gathering->disks, g_array_unref);
     g_clear_pointer(&gathering->text, g_ptr_array_unref);
+    g_clear_pointer(&gathering->only, g_ptr_array_unref);
 }
 
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Gathering, gathering_clear)
@@ -47,8 +49,13 @@ add_chain(Gathering *gathering, const GPtrArray *chain, const char *format)
 {
     const LodgeLayer *top = chain->pdata[0];
     char *path = g_strdup(top->path);
+    char **only = lodge_disk_chain_paths(chain);
     g_ptr_array_add(gathering->text, path);
-    LodgeExportDisk disk = {.path = path, .format = format, .size_bytes = top->virtual_size_bytes};
+    g_ptr_array_add(gathering->only, only);
+    LodgeExportDisk disk = {.path = path,
+                            .format = format,
+                            .size_bytes = top->virtual_size_bytes,
+                            .only = (const char *const *)only};
     g_array_append_val(gathering->disks, disk);
 }
 
@@ -260,7 +267,8 @@ lodge_export(const LodgeStore *store, const LodgeExportWish *wish, LodgeProgress
         .wish = wish,
         .format = wish->format != NULL ? wish->format : lodge_export_format_of(wish->file),
         .disks = g_array_new(FALSE, TRUE, sizeof(LodgeExportDisk)),
-        .text = g_ptr_array_new_with_free_func(g_free)};
+        .text = g_ptr_array_new_with_free_func(g_free),
+        .only = g_ptr_array_new_with_free_func((GDestroyNotify)g_strfreev)};
     gboolean is_guest = only_guest || (guest != NULL && image == NULL);
     return (is_guest ? export_guest(&gathering, name, progress, out_exported, error)
                      : export_image(&gathering, name, progress, out_exported, error)) ||

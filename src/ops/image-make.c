@@ -7,11 +7,13 @@
 #include "base/base.h"
 #include "image/image.h"
 #include "image/making.h"
+#include "keeper/chain.h"
 #include "ops/disk.h"
 #include "ops/session.h"
 #include "ops/workshop.h"
 #include "qemu/disks.h"
 #include "qemu/img.h"
+#include "qemu/qcow2.h"
 
 /* The new image is to its guests what this guest's image was, as far as that is known. */
 static LodgeImage *
@@ -44,33 +46,80 @@ settings(const LodgeStore *store, const LodgeGuest *guest, const char *name, gui
     return image;
 }
 
+/* What is copied of a guest. */
+typedef struct {
+    const LodgeGuest *guest;
+    const LodgeDiskView *disk;
+    char *variables; /* UEFI's; NULL: none */
+    char **only;     /* the files that both consist of */
+} Origin;
+
+static void
+origin_clear(Origin *origin)
+{
+    g_clear_pointer(&origin->variables, g_free);
+    g_clear_pointer(&origin->only, g_strfreev);
+}
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Origin, origin_clear)
+
 static gboolean
-copy_plain(LodgeMaking *making, const LodgeDiskView *disk, GError **error)
+add_files(GStrvBuilder *files, const LodgeStore *store, const LodgeGuest *guest, const char *file,
+          int format, GError **error)
+{
+    g_autoptr(GPtrArray) chain = lodge_guest_chain(store, guest, file, format, error);
+    for (guint i = 0; chain != NULL && i < chain->len; i++) {
+        g_strv_builder_add(files, ((const LodgeLayer *)chain->pdata[i])->path);
+    }
+    return chain != NULL;
+}
+
+/* Nothing but what is right for the guest is opened: see lodge_guest_chain(). */
+static gboolean
+find_files(const LodgeStore *store, Origin *origin, GError **error)
+{
+    const LodgeGuest *guest = origin->guest;
+    const LodgeDisk *first = guest->disks->pdata[0];
+    const char *name = guest->variables != NULL ? guest->variables : "nvram.qcow2";
+    g_autofree char *variables = lodge_store_guest_path(store, guest->name, name);
+    g_autoptr(GStrvBuilder) files = g_strv_builder_new();
+    gboolean has_variables = g_file_test(variables, G_FILE_TEST_EXISTS);
+    if (!add_files(files, store, guest, first->file, first->format, error) ||
+        (has_variables && !add_files(files, store, guest, name, LODGE_FORMAT_QCOW2, error))) {
+        return FALSE;
+    }
+    origin->variables = has_variables ? g_steal_pointer(&variables) : NULL;
+    origin->only = g_strv_builder_end(files);
+    return TRUE;
+}
+
+static gboolean
+copy_plain(LodgeMaking *making, const Origin *origin, GError **error)
 {
     g_autofree char *target = lodge_making_path(making, "disk.qcow2");
-    const LodgeImgConversion conversion = {
-        .source = disk->file, .source_format = disk->format, .target = target, .trusted = TRUE};
+    const LodgeImgConversion conversion = {.source = origin->disk->file,
+                                           .source_format = origin->disk->format,
+                                           .target = target,
+                                           .trusted = TRUE,
+                                           .only = (const char *const *)origin->only};
     lodge_progress_stage(making->progress, "its disk is copied");
     making->image->disk = g_strdup("disk.qcow2");
     return lodge_img_convert(&conversion, making->progress, error);
 }
 
 static gboolean
-copy_sealed(LodgeMaking *making, const LodgeGuest *guest, const LodgeDiskView *disk,
-            const char *const *kernels, GError **error)
+copy_sealed(LodgeMaking *making, const Origin *origin, const char *const *kernels, GError **error)
 {
-    g_autofree char *variables = lodge_store_guest_path(
-        making->store, guest->name, guest->variables != NULL ? guest->variables : "nvram.qcow2");
-    const WorkshopWish wish = {.disk = disk->file,
-                               .format = disk->format,
+    const LodgeGuest *guest = origin->guest;
+    const WorkshopWish wish = {.disk = origin->disk->file,
+                               .format = origin->disk->format,
+                               .only = (const char *const *)origin->only,
                                .like = making->image,
                                .kernel = kernels[0],
                                .initrd = kernels[1],
                                .kernel_arguments = guest->kernel_arguments,
                                .machine = guest,
                                .uefi = lodge_guest_is_uefi(guest),
-                               .variables = g_file_test(variables, G_FILE_TEST_EXISTS) ? variables
-                                                                                       : NULL};
+                               .variables = origin->variables};
     g_auto(Workshop) workshop = {0};
     if (!guest->agent) {
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
@@ -89,19 +138,19 @@ path_of(const LodgeStore *store, const LodgeGuest *guest, const char *file)
 }
 
 static gboolean
-make(LodgeMaking *making, const LodgeGuest *guest, const LodgeDiskView *disk, gboolean seal,
-     GError **error)
+make(LodgeMaking *making, const Origin *origin, gboolean seal, GError **error)
 {
     LodgeImage *image = making->image;
-    g_autofree char *origin = g_strdup_printf("guest %s%s", guest->name, seal ? ", sealed" : "");
+    const LodgeGuest *guest = origin->guest;
+    g_autofree char *words = g_strdup_printf("guest %s%s", guest->name, seal ? ", sealed" : "");
     g_autofree char *kernel = path_of(making->store, guest, guest->kernel);
     g_autofree char *initrd = path_of(making->store, guest, guest->initrd);
     const char *const kernels[] = {kernel, initrd};
     image->kernel_arguments = g_strdup(guest->kernel_arguments);
-    return (seal ? copy_sealed(making, guest, disk, kernels, error)
-                 : copy_plain(making, disk, error)) &&
+    return (seal ? copy_sealed(making, origin, kernels, error)
+                 : copy_plain(making, origin, error)) &&
            workshop_copy_kernels(making, kernel, initrd, error) &&
-           lodge_making_finish(making, origin, error);
+           lodge_making_finish(making, words, error);
 }
 
 static gboolean
@@ -134,14 +183,16 @@ make_of(const Session *session, const char *name, gboolean seal, LodgeProgress *
     const LodgeDisk *first = guest->disks->pdata[0];
     g_autoptr(LodgeDiskView)
         disk = lodge_disk_find(session->store, guest->name, first->name, error);
-    if (disk == NULL || !check(session, disk, error)) {
+    g_auto(Origin) origin = {.guest = guest, .disk = disk};
+    if (disk == NULL || !check(session, disk, error) ||
+        !find_files(session->store, &origin, error)) {
         return FALSE;
     }
     LodgeImage *image = settings(session->store, guest, name, disk->size_bytes, error);
     g_auto(LodgeMaking) making = {0};
     return image != NULL &&
            lodge_making_begin(&making, session->store, image, LODGE_MAKING_NEW, progress, error) &&
-           make(&making, guest, disk, seal, error);
+           make(&making, &origin, seal, error);
 }
 
 gboolean

@@ -173,12 +173,13 @@ restore_disk(const Restoring *restoring, const LodgePointDisk *disk, GKeyFile *f
     g_autofree char *to = g_build_filename(restoring->folder, name, NULL);
     g_autofree char *from = backup_place_disk(restoring->place, restoring->point, disk->name,
                                               error);
+    const char *const only[] = {restoring->place->folder, NULL};
     const LodgeImgConversion conversion = {.source = from,
                                            .source_format = "qcow2",
                                            .target = to,
                                            .target_format = format,
                                            .trusted = TRUE, /* its chain was looked at */
-                                           .folder = restoring->place->folder};
+                                           .only = only};
     lodge_progress_stage(restoring->progress, "disk %s is written", disk->name);
     return from != NULL && lodge_img_convert(&conversion, restoring->progress, error);
 }

@@ -15,11 +15,13 @@
 
 #include "base/base.h"
 #include "image/image.h"
+#include "keeper/chain.h"
 #include "ops/agent-install.h"
 #include "ops/copy.h"
 #include "ops/ops.h"
 #include "ops/seal-script.h"
 #include "qemu/img.h"
+#include "qemu/qcow2.h"
 #include "qemu/variables.h"
 
 enum {
@@ -116,8 +118,11 @@ static gboolean
 make_disk(const Workshop *workshop, const WorkshopWish *wish, const char *disk, GError **error)
 {
     if (!wish->is_image) {
-        const LodgeImgConversion conversion = {
-            .source = wish->disk, .source_format = wish->format, .target = disk, .trusted = TRUE};
+        const LodgeImgConversion conversion = {.source = wish->disk,
+                                               .source_format = wish->format,
+                                               .target = disk,
+                                               .trusted = TRUE,
+                                               .only = wish->only};
         return lodge_img_convert(&conversion, workshop->making->progress, error);
     }
     g_autofree char *base = lodge_store_image_path(&workshop->store, "base", "disk.qcow2");
@@ -134,8 +139,11 @@ make_disk(const Workshop *workshop, const WorkshopWish *wish, const char *disk, 
 static gboolean
 make_variables(const Workshop *workshop, const WorkshopWish *wish, const char *path, GError **error)
 {
-    const LodgeImgConversion copy = {
-        .source = wish->variables, .source_format = "qcow2", .target = path, .trusted = TRUE};
+    const LodgeImgConversion copy = {.source = wish->variables,
+                                     .source_format = "qcow2",
+                                     .target = path,
+                                     .trusted = TRUE,
+                                     .only = wish->only};
     if (wish->variables != NULL) {
         return lodge_img_convert(&copy, NULL, error);
     }
@@ -274,11 +282,23 @@ workshop_finish(Workshop *workshop, GError **error)
     LodgeMaking *making = workshop->making;
     g_autofree char *disk = lodge_store_guest_path(&workshop->store, guest_name, "root.qcow2");
     g_autofree char *target = lodge_making_path(making, "disk.qcow2");
-    const LodgeImgConversion conversion = {
-        .source = disk, .source_format = "qcow2", .target = target, .trusted = TRUE};
     if (!lodge_stop(&workshop->store, guest_name, STOP_TIMEOUT_MS, making->progress, error)) {
         return FALSE;
     }
+    g_autoptr(LodgeGuest) guest = lodge_store_guest(&workshop->store, guest_name, error);
+    g_autoptr(GPtrArray) chain = guest != NULL
+                                     ? lodge_guest_chain(&workshop->store, guest, "root.qcow2",
+                                                         LODGE_FORMAT_QCOW2, error)
+                                     : NULL;
+    if (chain == NULL) {
+        return FALSE;
+    }
+    g_auto(GStrv) only = lodge_disk_chain_paths(chain);
+    const LodgeImgConversion conversion = {.source = disk,
+                                           .source_format = "qcow2",
+                                           .target = target,
+                                           .trusted = TRUE,
+                                           .only = (const char *const *)only};
     lodge_progress_stage(making->progress, "its disk is copied");
     g_free(making->image->disk);
     making->image->disk = g_strdup("disk.qcow2");

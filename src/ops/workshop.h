@@ -9,10 +9,11 @@
 
 /* What it boots; texts are borrowed. */
 typedef struct {
-    const char *disk;       /* what its own disk is a copy of */
-    gboolean is_image;      /* it is an image's, so that standing on it is enough */
-    const char *format;     /* of that disk */
-    const LodgeImage *like; /* memory, CPUs, size, user, provision, agent */
+    const char *disk;        /* what its own disk is a copy of */
+    gboolean is_image;       /* it is an image's, so that standing on it is enough */
+    const char *format;      /* of that disk */
+    const char *const *only; /* the files that it and the variables consist of; NULL: an image's */
+    const LodgeImage *like;  /* memory, CPUs, size, user, provision, agent */
     const char *kernel, *initrd, *kernel_arguments; /* paths; NULL: it boots its disk */
     const LodgeGuest *machine; /* whose kind of machine it is; NULL: the usual one */
     gboolean uefi;

@@ -301,3 +301,13 @@ lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder, const c
     }
     return TRUE;
 }
+
+char **
+lodge_disk_chain_paths(const GPtrArray *chain)
+{
+    char **paths = g_new0(char *, chain->len + 1);
+    for (guint i = 0; i < chain->len; i++) {
+        paths[i] = g_strdup(((const LodgeLayer *)chain->pdata[i])->path);
+    }
+    return paths;
+}

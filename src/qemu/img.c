@@ -241,8 +241,14 @@ convert(const LodgeImgConversion *conversion, const char *source, const char *ta
         LodgeProgress *progress, GError **error)
 {
     const char *format = conversion->target_format != NULL ? conversion->target_format : "qcow2";
-    const char *const only[] = {conversion->trusted ? conversion->folder : source, target, NULL};
-    gboolean is_free = conversion->trusted && conversion->folder == NULL;
+    const char *const alone[] = {source, NULL};
+    g_autoptr(GPtrArray) only = g_ptr_array_new();
+    const char *const *files = conversion->trusted ? conversion->only : alone;
+    for (gsize i = 0; files != NULL && files[i] != NULL; i++) {
+        g_ptr_array_add(only, (gpointer)files[i]);
+    }
+    g_ptr_array_add(only, (gpointer)target);
+    g_ptr_array_add(only, NULL);
     const char *argv[] = {"qemu-img", "convert", "-p", "-f", conversion->source_format,
                           "-O",       format,    NULL, NULL, NULL,
                           NULL,       NULL,      NULL};
@@ -256,8 +262,10 @@ convert(const LodgeImgConversion *conversion, const char *source, const char *ta
     }
     argv[count++] = source;
     argv[count] = target;
-    const LodgeProcess process = {
-        .argv = argv, .only = is_free ? NULL : only, .on_line = on_convert_line, .data = progress};
+    const LodgeProcess process = {.argv = argv,
+                                  .only = files != NULL ? (const char *const *)only->pdata : NULL,
+                                  .on_line = on_convert_line,
+                                  .data = progress};
     return lodge_process_run(&process, NULL, error);
 }
 

@@ -34,8 +34,8 @@ typedef struct {
     const char *target_format;  /* NULL: qcow2 */
     const char *target_options; /* as after qemu-img's -o; NULL: none */
     gboolean compressed;
-    gboolean trusted;   /* may the source name backing and data files? Then they are read too */
-    const char *folder; /* … but only below this one; NULL: anywhere */
+    gboolean trusted; /* may the source name backing and data files? Then they are read too */
+    const char *const *only; /* … but only these, and what is below these folders; NULL: any */
 } LodgeImgConversion;
 
 /* Make the qcow2 overlay @path on @backing, of @size_bytes (0: as large as what it stands on; less

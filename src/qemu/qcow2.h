@@ -60,6 +60,9 @@ gboolean lodge_disk_chain_check(const GPtrArray *chain, const char *guest_folder
 /* Is it one of the texts that Lodge keeps in a guest's folder, and so no disk? */
 gboolean lodge_layer_is_text(const LodgeLayer *layer);
 
+/* The files of a chain, for those that shall open no others. Free with g_strfreev. */
+char **lodge_disk_chain_paths(const GPtrArray *chain);
+
 void lodge_layer_free(LodgeLayer *layer);
 
 /* The path that QEMU would open for @name found in the header of @path. Free with g_free. NULL if
