@@ -74,9 +74,10 @@ is_disk_of(const LodgeGuest *guest, const char *path)
 {
     for (guint i = 0; i < guest->disks->len; i++) {
         const LodgeDisk *disk = guest->disks->pdata[i];
-        g_autofree char *real = g_path_is_absolute(disk->file) && !disk->read_only
-                                    ? lodge_path_real(disk->file)
-                                    : NULL;
+        /* A backup covers it for a while. */
+        const char *file = disk->covers != NULL ? disk->covers : disk->file;
+        g_autofree char *real = g_path_is_absolute(file) && !disk->read_only ? lodge_path_real(file)
+                                                                             : NULL;
         if (g_strcmp0(real, path) == 0) {
             return TRUE;
         }
