@@ -7,13 +7,35 @@
 
 #include "base/base.h"
 #include "image/image.h"
+#include "keeper/chain.h"
 #include "net/define.h"
 #include "ops/definition.h"
 #include "ops/snapshot-private.h"
 #include "qemu/img.h"
+#include "qemu/qcow2.h"
 #include "store/snapshots.h"
 
 enum { SEED_LIMIT_BYTES = 1 << 20 };
+
+/* Of what the disk was seen to stand on: a guest that runs could have its QEMU name more. */
+static gboolean
+copy_disk(const Forking *forking, const LodgeSnapshotDisk *disk, const char *below,
+          const char *path, GError **error)
+{
+    g_autoptr(GPtrArray)
+        chain = lodge_guest_chain(forking->store, forking->guest, disk->file, disk->format, error);
+    if (chain == NULL) {
+        return FALSE;
+    }
+    g_auto(GStrv) only = lodge_disk_chain_paths(chain);
+    const LodgeImgConversion copy = {.source = below,
+                                     .source_format = disk->format == LODGE_FORMAT_RAW ? "raw"
+                                                                                       : "qcow2",
+                                     .target = path,
+                                     .trusted = TRUE,
+                                     .only = (const char *const *)only};
+    return lodge_img_convert(&copy, forking->progress, error);
+}
 
 static gboolean
 make_disks(const Forking *forking, GKeyFile *file, const char *folder, GString *from,
@@ -27,9 +49,7 @@ make_disks(const Forking *forking, GKeyFile *file, const char *folder, GString *
         g_autofree char *name = g_strconcat(disk->name, ".qcow2", NULL);
         g_autofree char *path = g_build_filename(folder, name, NULL);
         g_autofree char *below = lodge_store_guest_path(forking->store, source, disk->file);
-        const LodgeImgConversion copy = {
-            .source = below, .source_format = format, .target = path, .trusted = TRUE};
-        if (!(forking->what->full ? lodge_img_convert(&copy, forking->progress, error)
+        if (!(forking->what->full ? copy_disk(forking, disk, below, path, error)
                                   : lodge_img_create_overlay(path, below, format, 0, error))) {
             return lodge_error_prefix(error, "disk %s", disk->name);
         }
