@@ -2,11 +2,14 @@
  *
  * A LodgeAgent is a conversation on one session port, which is its holder's alone; freeing it ends
  * what it began in the guest. What the guest says is checked: shapes, ranges, sizes and names;
- * texts from it are printable unless said otherwise. Errors of all calls: TIMEOUT      no answer
- * before the deadline (LODGE_NO_DEADLINE: none) INTERRUPTED  a signal came (base/wait.h) FAILED the
- * guest could not do it, QEMU closed the port, or the agent began anew NOT_FOUND, EXISTS, BUSY,
- * UNSUPPORTED  the guest says so of what was asked for INVALID      what the guest said is
- * malformed, or an argument is After TIMEOUT, INTERRUPTED, INVALID, or "the agent began anew", the
+ * texts from it are printable unless said otherwise.
+ *
+ * Errors of all calls: TIMEOUT (no answer before the deadline; LODGE_NO_DEADLINE: none),
+ * INTERRUPTED (a signal came, base/wait.h), FAILED (the guest could not do it, QEMU closed the
+ * port, or the agent began anew), NOT_FOUND, EXISTS, BUSY and UNSUPPORTED (the guest says so of
+ * what was asked for), INVALID (what the guest said is malformed, or an argument is).
+ *
+ * After TIMEOUT, INTERRUPTED, INVALID, or "the agent began anew", the
  * conversation is over: every further call fails. Refusals by the guest leave it usable. */
 #pragma once
 
