@@ -13,8 +13,6 @@
 #include "agent/agent.h"
 #include "agent/exec.h"
 
-extern char **environ;
-
 /* The child's ends. For a terminal all three are its slave. */
 typedef struct {
     int input_fd;

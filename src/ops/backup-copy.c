@@ -88,9 +88,12 @@ open_source(LodgeStorage *storage, const BackupSource *source, const char *targe
             const char *nodes[2], GError **error)
 {
     source->entry->size_bytes = ((const LodgeLayer *)source->chain->pdata[0])->virtual_size_bytes;
-    return lodge_img_create_compressed(target, source->below, source->entry->size_bytes, error) &&
-           lodge_storage_open(storage, nodes[0], source->path, source->format, FALSE, error) &&
-           lodge_storage_open(storage, nodes[1], target, "qcow2", TRUE, error);
+    if (!lodge_img_create_compressed(target, source->below, source->entry->size_bytes, error)) {
+        return FALSE;
+    }
+    g_autoptr(GPtrArray) chain = lodge_disk_chain(target, "qcow2", error);
+    return chain != NULL && lodge_storage_open(storage, nodes[0], source->chain, FALSE, error) &&
+           lodge_storage_open(storage, nodes[1], chain, TRUE, error);
 }
 
 static gboolean

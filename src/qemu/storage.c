@@ -165,11 +165,10 @@ lodge_storage_node(const GPtrArray *chain, guint depth, const char *node, gboole
 }
 
 gboolean
-lodge_storage_open(LodgeStorage *storage, const char *node, const char *path, const char *format,
+lodge_storage_open(LodgeStorage *storage, const char *node, const GPtrArray *chain,
                    gboolean writable, GError **error)
 {
-    g_autoptr(GPtrArray) chain = lodge_disk_chain(path, format, error);
-    for (guint depth = chain != NULL ? chain->len : 0; depth > 0; depth--) {
+    for (guint depth = chain->len; depth > 0; depth--) {
         const LodgeLayer *layer = chain->pdata[depth - 1];
         g_autoptr(json_t) done = lodge_qmp_call(
             storage->qmp, "blockdev-add", lodge_storage_node(chain, depth - 1, node, writable),
@@ -178,7 +177,7 @@ lodge_storage_open(LodgeStorage *storage, const char *node, const char *path, co
             return lodge_error_prefix(error, "%s", layer->path);
         }
     }
-    return chain != NULL;
+    return TRUE;
 }
 
 /* One bitmap of all, on the source's top, which only this process sees. */

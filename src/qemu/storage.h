@@ -18,11 +18,11 @@ gboolean lodge_storage_end(LodgeStorage *storage, GError **error);
 void lodge_storage_free(LodgeStorage *storage);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeStorage, lodge_storage_free)
 
-/* Open the disk at @path, all files of its chain, as the node @node; those below it are "NODE-1",
- * "NODE-2" … Only the top one, and only if @writable, is written. A disk that is only read may be
- * in use by others. */
-gboolean lodge_storage_open(LodgeStorage *storage, const char *node, const char *path,
-                            const char *format, gboolean writable, GError **error);
+/* Open the files of @chain (lodge_disk_chain()), and no others, as the node @node; those below it
+ * are "NODE-1", "NODE-2" … Only the top one, and only if @writable, is written. A disk that is only
+ * read may be in use by others. */
+gboolean lodge_storage_open(LodgeStorage *storage, const char *node, const GPtrArray *chain,
+                            gboolean writable, GError **error);
 
 /* Layer @depth of a chain (lodge_disk_chain()) as the arguments of blockdev-add. New reference. */
 json_t *lodge_storage_node(const GPtrArray *chain, guint depth, const char *node,
