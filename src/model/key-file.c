@@ -153,3 +153,43 @@ lodge_key_file_value(const LodgeKeyFile *file, const char *group, const char *ke
     }
     return NULL;
 }
+
+/* Where @lines end but for empty ones. */
+static guint
+end_of_lines(const GPtrArray *lines)
+{
+    guint end = lines->len;
+    while (end > 0 && *(const char *)lines->pdata[end - 1] == '\0') {
+        end--;
+    }
+    return end;
+}
+
+char *
+lodge_key_file_text(GKeyFile *file, const char *before)
+{
+    g_autoptr(LodgeKeyFile) old = lodge_key_file_parse("", before, strlen(before), NULL);
+    g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
+    g_autoptr(LodgeKeyFile) fresh = lodge_key_file_parse("", text, strlen(text), NULL);
+    g_auto(GStrv) parts = g_strsplit(text, "\n", -1);
+    g_autoptr(GPtrArray) lines = g_ptr_array_new();
+    if (old == NULL || fresh == NULL) {
+        return g_steal_pointer(&text);
+    }
+    gboolean moved = FALSE; /* so GLib ends the group with another empty line */
+    for (gsize i = 0, at = 0; parts[i] != NULL; i++) {
+        const LodgeEntry *entry = at < fresh->count && fresh->entries[at].line == i + 1
+                                      ? &fresh->entries[at++]
+                                      : NULL;
+        gboolean came = entry != NULL && entry->key != NULL &&
+                        lodge_key_file_value(old, entry->group, entry->key) == NULL;
+        guint end = end_of_lines(lines);
+        if (moved && *parts[i] == '\0' && end < lines->len) {
+            continue;
+        }
+        moved = (moved && entry == NULL) || (came && end < lines->len);
+        g_ptr_array_insert(lines, came ? (int)end : -1, parts[i]);
+    }
+    g_ptr_array_add(lines, NULL);
+    return g_strjoinv("\n", (char **)lines->pdata);
+}

@@ -29,3 +29,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeKeyFile, lodge_key_file_free)
 
 /* The value of @key in @group, where it stands last; NULL if it does not. */
 const char *lodge_key_file_value(const LodgeKeyFile *file, const char *group, const char *key);
+
+/* The text of @file, which was @before until somebody changed it: as g_key_file_to_data(), but a
+ * key that came to a group stands with the others, not behind the empty line below them. Free with
+ * g_free. */
+char *lodge_key_file_text(GKeyFile *file, const char *before);

@@ -26,14 +26,15 @@ edit_section(const Session *session, EditWhere where, const char *group, const c
 {
     const LodgeStore *store = session->store;
     const char *name = session->guest->name;
+    g_autofree char *before = NULL;
     g_autoptr(GKeyFile) file = where == EDIT_STARTED
                                    ? lodge_store_guest_started(store, name)
-                                   : lodge_store_guest_file(store, name, NULL, error);
+                                   : lodge_store_guest_file(store, name, &before, error);
     if (file == NULL) {
         return where == EDIT_STARTED;
     }
     change(file, group, pairs);
-    g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
+    g_autofree char *text = lodge_key_file_text(file, before != NULL ? before : "");
     return where == EDIT_STARTED ? lodge_store_guest_write_started(store, name, text, error)
                                  : lodge_store_guest_write(store, name, text, error);
 }

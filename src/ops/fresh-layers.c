@@ -181,13 +181,14 @@ fresh_layers_store(const Session *session, const GPtrArray *fresh, const char *s
                    GError **error)
 {
     const char *guest = session->guest->name;
-    g_autoptr(GKeyFile) file = lodge_store_guest_file(session->store, guest, NULL, error);
+    g_autofree char *before = NULL;
+    g_autoptr(GKeyFile) file = lodge_store_guest_file(session->store, guest, &before, error);
     g_autoptr(GKeyFile) started = lodge_store_guest_started(session->store, guest);
     if (file == NULL) {
         return FALSE;
     }
     fresh_layers_name(file, fresh, snapshot, NULL);
-    g_autofree char *text = g_key_file_to_data(file, NULL, NULL);
+    g_autofree char *text = lodge_key_file_text(file, before);
     if (!lodge_store_guest_write(session->store, guest, text, error)) {
         return FALSE;
     }

@@ -200,14 +200,15 @@ lodge_set(const LodgeStore *store, const char *name, const char *const *assignme
     if (session == NULL) {
         return NULL;
     }
-    g_autoptr(GKeyFile) file = lodge_store_guest_file(store, name, NULL, error);
+    g_autofree char *before = NULL;
+    g_autoptr(GKeyFile) file = lodge_store_guest_file(store, name, &before, error);
     for (gsize i = 0; file != NULL && assignments[i] != NULL; i++) {
         if (!assign(file, assignments[i], error)) {
             lodge_error_prefix(error, "guest %s", name);
             return NULL;
         }
     }
-    g_autofree char *text = file != NULL ? g_key_file_to_data(file, NULL, NULL) : NULL;
+    g_autofree char *text = file != NULL ? lodge_key_file_text(file, before) : NULL;
     return text != NULL ? store_and_apply(session, text, error) : NULL;
 }
 

@@ -92,6 +92,28 @@ test_empty(void)
     g_assert_cmpuint(file->count, ==, 0);
 }
 
+/* A key that came stands with its group's; nothing else is moved. */
+static void
+test_text(void)
+{
+    static const char before[] = "# mine\n\n[guest]\n\nos=a\n\n# for work\nmemory=1G\n\n[disk d]\n"
+                                 "file=d\n";
+    g_autoptr(GKeyFile) file = g_key_file_new();
+    g_assert_true(
+        g_key_file_load_from_data(file, before, strlen(before), G_KEY_FILE_KEEP_COMMENTS, NULL));
+    g_autofree char *same = lodge_key_file_text(file, before);
+    g_assert_cmpstr(same, ==, before);
+    g_key_file_set_string(file, "guest", "memory", "2G");
+    g_key_file_set_string(file, "guest", "cpus", "2");
+    g_key_file_set_string(file, "guest", "tpm", "yes");
+    g_key_file_set_string(file, "disk d", "iops", "5");
+    g_key_file_set_string(file, "nic n", "mac", "m");
+    g_autofree char *text = lodge_key_file_text(file, before);
+    g_assert_cmpstr(text, ==,
+                    "# mine\n\n[guest]\n\nos=a\n\n# for work\nmemory=2G\ncpus=2\ntpm=yes\n\n"
+                    "[disk d]\nfile=d\niops=5\n\n[nic n]\nmac=m\n");
+}
+
 int
 main(int argc, char **argv)
 {
@@ -100,5 +122,6 @@ main(int argc, char **argv)
     g_test_add_func("/model/key-file/value", test_value);
     g_test_add_func("/model/key-file/refused", test_refused);
     g_test_add_func("/model/key-file/empty", test_empty);
+    g_test_add_func("/model/key-file/text", test_text);
     return g_test_run();
 }
