@@ -44,6 +44,28 @@ events_clear(Events *events)
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Events, events_clear)
 
+/* What it is about, in the order of writing: an agent, a snapshot, a network and its service. Free
+ * with g_free. */
+static char *
+about(const json_t *event)
+{
+    static const char *const said[] = {"time", "event", "guest", "reason"};
+    g_autoptr(GString) words = g_string_new(NULL);
+    const char *key;
+    json_t *value;
+    json_object_foreach ((json_t *)event, key, value) {
+        gboolean is_said = FALSE;
+        for (gsize i = 0; i < G_N_ELEMENTS(said); i++) {
+            is_said = is_said || g_str_equal(key, said[i]);
+        }
+        if (!is_said && json_is_string(value)) {
+            g_autofree char *word = lodge_text_printable(json_string_value(value));
+            g_string_append_printf(words, " %s", word);
+        }
+    }
+    return g_string_free(g_steal_pointer(&words), FALSE);
+}
+
 /* "2026-05-01 12:00:03  web1  crashed: QEMU was ended by signal 9 (Killed)" */
 static void
 print_event(const Events *events, const json_t *event, GDateTime *time)
@@ -53,10 +75,11 @@ print_event(const Events *events, const json_t *event, GDateTime *time)
     g_autofree char *guest = lodge_text_printable(lodge_json_string(event, "guest", "-"));
     g_autofree char *name = lodge_text_printable(lodge_json_string(event, "event", "?"));
     g_autofree char *reason = lodge_text_printable(lodge_json_string(event, "reason", ""));
+    g_autofree char *what = about(event);
     gboolean is_bad = strstr(name, "crash") != NULL || strstr(name, "fail") != NULL ||
                       strstr(name, "panic") != NULL || strstr(name, "error") != NULL;
     g_autofree char *shown = lodge_colour(events->cli->colour_out && is_bad, "red", name);
-    printf("%s  %-15s  %s%s%s\n", when, guest, shown, *reason != '\0' ? ": " : "", reason);
+    printf("%s  %-15s  %s%s%s%s\n", when, guest, shown, what, *reason != '\0' ? ": " : "", reason);
 }
 
 static void
