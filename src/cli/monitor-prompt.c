@@ -18,14 +18,16 @@ enum {
 
 /* libedit's completion has no place for data. */
 static GPtrArray *command_names;
+static GPtrArray *info_names; /* what stands behind "info" */
+static GPtrArray *wanted_names;
 
 static char *
 next_name(const char *text, int state)
 {
     static guint at;
     at = state == 0 ? 0 : at;
-    while (command_names != NULL && at < command_names->len) {
-        const char *name = command_names->pdata[at++];
+    while (at < wanted_names->len) {
+        const char *name = wanted_names->pdata[at++];
         if (g_str_has_prefix(name, text)) {
             return strdup(name);
         }
@@ -33,18 +35,20 @@ next_name(const char *text, int state)
     return NULL;
 }
 
-/* `help` shows a line a command: "info [subcommand] -- …", "quit|q  -- …". */
-static void
-learn_names(const char *help)
+/* `help` shows a line a command: "info [subcommand] -- …", "quit|q  -- …"; `help info` the same
+ * with @before, "info ". */
+static GPtrArray *
+learn_names(const char *help, const char *before)
 {
     g_auto(GStrv) lines = g_strsplit(help, "\n", -1);
-    command_names = g_ptr_array_new_with_free_func(g_free);
+    GPtrArray *names = g_ptr_array_new_with_free_func(g_free);
     for (gsize i = 0; lines[i] != NULL; i++) {
-        gsize length = strcspn(lines[i], " |\t");
-        if (length > 0 && g_ascii_isalpha(lines[i][0])) {
-            g_ptr_array_add(command_names, g_strndup(lines[i], length));
+        const char *name = g_str_has_prefix(lines[i], before) ? lines[i] + strlen(before) : "";
+        if (g_ascii_isalpha(*name)) {
+            g_ptr_array_add(names, g_strndup(name, strcspn(name, " |\t\r")));
         }
     }
+    return names;
 }
 
 static char **
@@ -52,7 +56,10 @@ complete(const char *text, int start, int end)
 {
     (void)end;
     rl_attempted_completion_over = 1;
-    return start == 0 ? rl_completion_matches(text, next_name) : NULL;
+    wanted_names = start == 0 ? command_names : info_names;
+    return start == 0 || (start == 5 && g_str_has_prefix(rl_line_buffer, "info "))
+               ? rl_completion_matches(text, next_name)
+               : NULL;
 }
 
 static char *
@@ -81,6 +88,18 @@ run_line(const LodgeStore *store, const char *name, const char *line, GError **e
     return TRUE;
 }
 
+/* What leaves every other prompt pulls the plug here. */
+static gboolean
+is_quit(const char *name, const char *line)
+{
+    if (!g_str_equal(line, "q") && !g_str_equal(line, "quit") && !g_str_equal(line, "exit")) {
+        return FALSE;
+    }
+    fprintf(stderr, "Ctrl-D leaves; QEMU's quit would pull the guest's plug, as `lodge kill %s`\n",
+            name);
+    return TRUE;
+}
+
 static gboolean
 run(const char *name, GError **error)
 {
@@ -98,7 +117,9 @@ run(const char *name, GError **error)
     if (history != NULL) {
         read_history(history);
     }
-    learn_names(help);
+    g_autofree char *info = lodge_monitor_human(store, name, "help info", NULL);
+    command_names = learn_names(help, "");
+    info_names = learn_names(info != NULL ? info : "", "info ");
     rl_attempted_completion_function = complete;
     fprintf(stderr, "QEMU's monitor of %s; `help` lists its commands, Ctrl-D leaves it\n", name);
     gboolean fine = TRUE;
@@ -112,7 +133,7 @@ run(const char *name, GError **error)
             g_free(last);
             last = g_strdup(line);
         }
-        fine = run_line(store, name, line, error);
+        fine = is_quit(name, line) || run_line(store, name, line, error);
     }
     if (history != NULL) {
         write_history(history);

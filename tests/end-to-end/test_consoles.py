@@ -381,9 +381,13 @@ def test_monitor_prompt(desk):
     terminal.send("info sta\x15info status\r")
     terminal.expect("VM status: running")
     terminal.expect("c1> ")
+    terminal.send("info statu\t\r")
+    terminal.expect("VM status: running")
+    terminal.send("quit\r")
+    terminal.expect("Ctrl-D leaves")
     terminal.send("nonsense\r")
     terminal.expect("unknown command")
-    terminal.send("\x10\x10\r")  # twice back in the history
+    terminal.send("\x10\x10\x10\r")  # thrice back in the history
     terminal.expect("VM status: running")
     # Between two commands the monitor is free.
     assert json.loads(desk("monitor", "c1", "--qmp", "query-status"))["running"]
