@@ -29,7 +29,9 @@ static const LodgeCommandRow rows[] = {
     {"fork", GUESTS, "GUEST NAME", "make guests that are what a guest is",
      "Of a guest that runs, its memory and its disks: it goes on after a pause of some "
      "milliseconds, which is said, and each fork is told its own name, keys, addresses and "
-     "randomness before it has a network. Of a guest that is stopped, its disks; the fork learns "
+     "randomness before it has a network. Forks share what of its memory they don't change. Of "
+     "several one may fail: it is removed and named, and the others stay. Of a guest that is "
+     "stopped, its disks; the fork learns "
      "who it is at its first boot. Forks' disks are layers on the guest's, which is needed as long "
      "as they are there, unless --full copies them.",
      "lodge fork web1 web2\nlodge fork web1 worker --count 5 # worker-1 to worker-5\n"
