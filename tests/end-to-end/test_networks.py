@@ -386,3 +386,20 @@ def test_guests_have_addresses_of_the_prefix_that_the_router_delegates(host, tmp
     lodge("delete", "web1", "--yes", "--force")
     lodge("network", "delete", "lan", "--yes")
     assert set(host.state()) ^ set(before) == set()
+
+
+def test_forks_of_a_running_guest_have_places_of_their_own(host):
+    """And what they are made of is not disturbed."""
+    lodge = host.lodge
+    lodge("network", "create", "lan", "subnet=10.92.0.0/24", "ip=4")
+    lodge("create", "web", "--os", "tiny", "--network", "lan")
+    lodge("fork", "web", "copy", "--count", "2")
+    names = ["web", "copy-1", "copy-2"]
+    nics = [lodge.show(name)["nics"][0] for name in names]
+    for key in ("mac", "address"):
+        assert len({nic[key] for nic in nics}) == 3, nics
+    for name, nic in zip(names, nics):
+        inside = lodge("exec", name, "ip", "addr", "show", "dev", "eth0").out
+        assert nic["mac"] in inside and re.findall(r"inet (\S+)", inside) == [f"{nic['address']}/24"]
+        host.sh(f"ping -c 1 -W 20 {nic['address']}")
+        assert lodge("ssh", name, "hostname").out == f"{name}\n"
