@@ -21,6 +21,7 @@
 #include "base/base.h"
 #include "net/delegated.h"
 #include "net/link.h"
+#include "net/net-private.h"
 
 enum {
     CLIENT_PORT = 546,
@@ -106,13 +107,27 @@ close_uplink(Keep *keep)
 
 static gboolean on_message(gint fd, GIOCondition condition, gpointer data);
 
-/* The socket is open on the uplink that leads outside now. */
+/* The uplink that leads outside now. One that became a port of a bridge has lost its addresses to
+ * that bridge. NULL: none. */
+static char *
+find_uplink(const Keep *keep)
+{
+    LodgeLinkInfo info;
+    char bridge[IF_NAMESIZE];
+    const char *named = keep->network->uplink;
+    if (named == NULL) {
+        return lodge_net_default_link(keep->net, keep->network->bridge);
+    }
+    gboolean is_port = lodge_link_look(keep->net->netlink, named, &info) && info.master != 0 &&
+                       if_indextoname((guint)info.master, bridge) != NULL;
+    return g_strdup(is_port ? bridge : named);
+}
+
+/* The socket is open on it. */
 static gboolean
 ensure_uplink(Keep *keep, gint64 now, GError **error)
 {
-    g_autofree char *uplink = keep->network->uplink != NULL
-                                  ? g_strdup(keep->network->uplink)
-                                  : lodge_net_default_link(keep->net, keep->network->bridge);
+    g_autofree char *uplink = find_uplink(keep);
     int index = uplink != NULL ? lodge_link_index(uplink) : 0;
     if (index == 0) {
         close_uplink(keep);
