@@ -72,7 +72,8 @@ static const LodgeKey network_keys[] = {
          "it. `30`: four, of which it has the third and the host the second, for systems that "
          "want their gateway within their subnet."},
     {"isolation", LODGE_TYPE_BOOL, NETWORK(isolation), "no",
-     .help = "Whether guests see the gateway only, not each other."},
+     .help = "Whether guests see the gateway only, not each other; by each other's forwards only "
+             "where the host's bridge-nf-call-iptables is 0."},
     {"host", LODGE_TYPE_BOOL, NETWORK(host), "yes",
      .help = "Mode `isolated`: whether the host has an address on it, and serves DHCP."},
     {"filter", LODGE_TYPE_BOOL, NETWORK(filter), "yes",
