@@ -21,7 +21,7 @@ LISTED = """\
 
 # The same machine as Lodge makes of its shortest definition, as near as libvirt can say it.
 MACHINE = """\
-<domain type='qemu'><name>{name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>
+<domain type='qemu'><name>{name}</name><memory unit='MiB'>{memory}</memory><vcpu>1</vcpu>
 <os><type machine='q35'>hvm</type></os><cpu mode='custom'><model>qemu64</model></cpu>
 <devices><disk type='file'><driver name='qemu' type='qcow2'/><source file='{disk}'/>
 <target dev='vda' bus='virtio'/></disk>
@@ -96,11 +96,11 @@ class Libvirt:
         self.virsh("".join(f"undefine guest{i:04}\n" for i in range(self.defined)))
         self.defined = 0
 
-    def define_machine(self, name):
-        self.disk = self.place.disk("libvirt.qcow2")
+    def define_machine(self, name, memory_mib=256):
+        self.disk = self.place.disk(f"libvirt-{name}.qcow2")
         path = self.folder / "machine.xml"
         log = self.folder / "log" / "console.log"
-        path.write_text(MACHINE.format(name=name, disk=self.disk, log=log), encoding="ascii")
+        path.write_text(MACHINE.format(name=name, memory=memory_mib, disk=self.disk, log=log), encoding="ascii")
         self.virsh(f"define {path}\n")
 
     def line(self, name):
