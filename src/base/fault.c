@@ -27,6 +27,16 @@ lodge_fault(const char *step)
     if (wanted[length] == '\0') {
         kill(getpid(), SIGKILL);
     }
+    if (g_str_equal(wanted + length, ":INT")) {
+        g_unsetenv("LODGE_TEST_FAULT"); /* what tidies up may come by again */
+        raise(SIGINT);
+        return;
+    }
+    if (g_str_equal(wanted + length, ":STOP")) {
+        g_unsetenv("LODGE_TEST_FAULT");
+        raise(SIGSTOP);
+        return;
+    }
     pid_t pid = wanted[length] == ':' ? (pid_t)g_ascii_strtoll(wanted + length + 1, NULL, 10) : 0;
     lodge_autofd fd = pid > 1 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
     if (fd >= 0) {
