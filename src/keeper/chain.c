@@ -74,7 +74,7 @@ is_disk_of(const LodgeGuest *guest, const char *path)
 {
     for (guint i = 0; i < guest->disks->len; i++) {
         const LodgeDisk *disk = guest->disks->pdata[i];
-        /* A backup covers it for a while. */
+        /* What a backup covers is written again when it ends. */
         const char *file = disk->covers != NULL ? disk->covers : disk->file;
         g_autofree char *real = g_path_is_absolute(file) && !disk->read_only ? lodge_path_real(file)
                                                                              : NULL;
