@@ -24,7 +24,7 @@ typedef struct {
     gboolean quiet;
     gboolean colour_out;    /* standard output */
     gboolean colour_errors; /* standard error */
-    int status;             /* to exit with when a command fails without an error */
+    int status;             /* to exit with when a command fails; 0: by its error's code */
 } LodgeCli;
 
 /* FALSE without an error: all was said, exit with cli->status. */
@@ -72,6 +72,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeTable, lodge_table_free)
 /* What stands before a name in a tree, "├─ " and its like, for rows in the tree's order. @is_last:
  * among its siblings. @more, as long as the tree can be deep, is for rows together. g_free. */
 char *lodge_tree_lead(guint depth, gboolean is_last, gboolean *more);
+
+/* A time of ISO 8601 as people here read it, "2026-11-21 12:30:01"; "–" for NULL. Free with g_free.
+ */
+char *lodge_time_shown(const char *iso);
 
 /* Print JSON, indented for people; @value is taken. */
 void lodge_print_json(json_t *value);

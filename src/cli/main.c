@@ -170,8 +170,9 @@ main(int argc, char **argv)
     lodge_interrupt_install();
     int status = EXIT_SUCCESS;
     if (!dispatch(&cli, argc, argv, &error)) {
-        /* A command may have printed all there is to say, and want only its own exit status. */
+        /* A command may want an exit status of its own, with or without an error. */
         status = error != NULL ? print_error(&cli, error) : cli.status;
+        status = cli.status != 0 ? cli.status : status;
     }
     lodge_store_free(cli.store);
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -1,6 +1,7 @@
 #include "config.h"
 
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -10,6 +11,7 @@
 #include "ops/way.h"
 
 enum {
+    NOT_FOUND_STATUS = 127,            /* as shells have it */
     QEMU_INPUT_LIMIT_BYTES = 16 << 20, /* in one message, which its agent parses as a whole */
 };
 
@@ -120,6 +122,26 @@ exec_by_qemu(const Way *way, const char *name, const LodgeExec *exec, gint64 dea
 
 /* --- Either way ------------------------------------------------------------------------------ */
 
+/* The guest answered that something is not there: 127, as from a shell, for 3 may be what a program
+ * there ends with. */
+static gboolean
+explain_absence(const LodgeExec *exec, int *out_status, GError **error)
+{
+    const char *const *argv = exec->program.argv;
+    if (error == NULL || !g_error_matches(*error, LODGE_ERROR, LODGE_ERROR_NOT_FOUND)) {
+        return FALSE;
+    }
+    *out_status = NOT_FOUND_STATUS;
+    if (argv[1] == NULL && strchr(argv[0], ' ') != NULL) {
+        g_autofree char *words = g_strdup((*error)->message);
+        g_clear_error(error);
+        lodge_error_set(error, LODGE_ERROR_NOT_FOUND,
+                        "%s (quotes make it one word: leave them off, or write sh -c '%s')", words,
+                        argv[0]);
+    }
+    return FALSE;
+}
+
 static gboolean
 exec_by_lodge(LodgeAgent *agent, const LodgeExec *exec, gint64 deadline, int *out_status,
               GError **error)
@@ -135,10 +157,8 @@ exec_by_lodge(LodgeAgent *agent, const LodgeExec *exec, gint64 deadline, int *ou
                                        .data = &signals};
     gboolean fine = lodge_agent_exec_stream(agent, &exec->program, &streams, deadline, &end, error);
     exec_signals_end(&signals);
-    if (fine) {
-        *out_status = shell_status(end.exit_status, end.signal);
-    }
-    return fine;
+    *out_status = fine ? shell_status(end.exit_status, end.signal) : 0;
+    return fine || explain_absence(exec, out_status, error);
 }
 
 gboolean

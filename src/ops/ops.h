@@ -100,7 +100,8 @@ typedef struct {
 
 /* Run it to its end, by lodge-agent, which is sent the signals that we get meanwhile; else by
  * QEMU's agent: that takes standard input as a whole, shows output in the end, hears no signals,
- * and serves one at a time. @out_status: as a shell tells it, 128 and the number for a signal. BUSY
+ * and serves one at a time. @out_status: as a shell tells it, 128 and the number for a signal; 127
+ * with a NOT_FOUND error if the guest has no such program, folder or user, else 0 with errors. BUSY
  * if the guest does not run, or no agent is there; UNSUPPORTED for what QEMU's agent can't. */
 gboolean lodge_exec(const LodgeStore *store, const char *name, const LodgeExec *exec,
                     int *out_status, GError **error);

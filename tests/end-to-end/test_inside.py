@@ -111,7 +111,9 @@ def test_user_folder_and_variables(box):
     result = box("exec", "--env", "A=b c", "--env=B=", "--folder", "/tmp", "box", "sh", "-c",
                  'echo "$A|$B|$PWD|$HOME"')
     assert result.out == "b c||/tmp|/root\n"
-    assert "no such user" in box("exec", "--user", "no-such", "box", "true", status=NOT_FOUND).message
+    assert "no such user" in box("exec", "--user", "no-such", "box", "true", status=127).message
+    assert "No such file" in box("exec", "box", "no-such", status=127).message
+    assert "sh -c 'echo a'" in box("exec", "box", "echo a", status=127).message
     assert "--env" in box("exec", "--env", "oops", "box", "true", status=USAGE).message
     assert "--folder" in box("exec", "--folder", "x", "box", "true", status=USAGE).message
     assert "--terminal" in box("exec", "-t", "box", "true", status=USAGE).message
