@@ -32,7 +32,7 @@ print_check(const LodgeCli *cli, const LodgeCheck *check)
                              : colours[check->state];
     g_autofree char *padded = g_strdup_printf("%-8s", lodge_check_state_word(check->state));
     g_autofree char *word = lodge_colour(cli->colour_out, grave ? "red" : colour, padded);
-    glong gap = 34 - g_utf8_strlen(check->title, -1);
+    glong gap = 36 - g_utf8_strlen(check->title, -1);
     g_autofree char *padding = g_strnfill((gsize)MAX(gap, 1), ' ');
     printf("%s  %s%s%s\n", word, check->title, padding, check->detail != NULL ? check->detail : "");
     if (check->cost != NULL) {

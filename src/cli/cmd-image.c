@@ -76,8 +76,8 @@ static void
 add_row(LodgeTable *table, const LodgeCli *cli, const LodgeImage *image, gboolean is_here)
 {
     g_autofree char *size = is_here ? lodge_size_human(image_size(cli, image)) : g_strdup("–");
-    const char *cells[] = {image->name, is_here ? "here" : ways_of(image), size,
-                           image->made != NULL ? image->made : "–",
+    g_autofree char *made = lodge_time_shown(image->made);
+    const char *cells[] = {image->name, is_here ? "here" : ways_of(image), size, made,
                            image->title != NULL ? image->title : ""};
     lodge_table_add(table, cells);
 }
@@ -150,7 +150,9 @@ lodge_cmd_image_show(LodgeCli *cli, int argc, char **argv, GError **error)
         for (gsize i = 0; i < section->key_count; i++) {
             g_autofree char *value = lodge_schema_format(&section->keys[i], image);
             if (value != NULL) {
-                g_autofree char *shown = lodge_text_printable(value);
+                gboolean is_time = g_str_equal(section->keys[i].name, "made");
+                g_autofree char *shown = is_time ? lodge_time_shown(value)
+                                                 : lodge_text_printable(value);
                 printf("  %-18s %s\n", section->keys[i].name, shown);
             }
         }

@@ -47,9 +47,10 @@ lodge_parked_print(const LodgeStore *store, const char *image)
         const LodgeWarm *warm = all->pdata[i];
         g_autofree char *memory = lodge_size_human(warm->memory_bytes);
         g_autofree char *size = lodge_size_human(warm->allocated_bytes);
+        g_autofree char *made = lodge_time_shown(warm->made);
         printf("  %-18s %u CPU%s, %s%s%s; takes %s; QEMU %s; %s\n", i == 0 ? "parked" : "",
                warm->cpus, warm->cpus == 1 ? "" : "s", memory, warm->kvm ? "" : ", emulated",
-               warm->tap ? "" : ", network user", size, warm->qemu, warm->made);
+               warm->tap ? "" : ", network user", size, warm->qemu, made);
     }
 }
 

@@ -114,22 +114,13 @@ kind_shown(const LodgeSnapshot *snapshot)
     return "";
 }
 
-/* "2026-11-21 12:30" of ISO 8601. */
-static char *
-time_shown(const char *made)
-{
-    g_autoptr(GDateTime) time = made != NULL ? g_date_time_new_from_iso8601(made, NULL) : NULL;
-    g_autoptr(GDateTime) local = time != NULL ? g_date_time_to_local(time) : NULL;
-    return local != NULL ? g_date_time_format(local, "%Y-%m-%d %H:%M:%S") : g_strdup("–");
-}
-
 static void
 add_row(LodgeTable *table, const LodgeSnapshotView *view, gboolean *more)
 {
     const LodgeSnapshot *snapshot = view->snapshot;
     g_autofree char *lead = lodge_tree_lead(view->depth, view->is_last, more);
     g_autofree char *name = g_strconcat(lead, snapshot->name, view->is_current ? " *" : "", NULL);
-    g_autofree char *made = time_shown(snapshot->made);
+    g_autofree char *made = lodge_time_shown(snapshot->made);
     g_autofree char *disks = lodge_size_human(view->disk_bytes);
     g_autofree char *memory = snapshot->memory_bytes != 0 ? lodge_size_human(snapshot->memory_bytes)
                                                           : g_strdup("–");
@@ -182,7 +173,7 @@ print_view(const LodgeCli *cli, const char *guest, const LodgeSnapshotView *view
     const LodgeSnapshot *snapshot = view->snapshot;
     g_autofree char *title = g_strdup_printf("%s/%s", guest, snapshot->name);
     g_autofree char *bold = lodge_colour(cli->colour_out, "bold", title);
-    g_autofree char *made = time_shown(snapshot->made);
+    g_autofree char *made = lodge_time_shown(snapshot->made);
     g_autofree char *disks = lodge_size_human(view->disk_bytes);
     g_autofree char *memory = lodge_size_human(snapshot->memory_bytes);
     printf("%s\n  %-12s %s\n", bold, "made", made);

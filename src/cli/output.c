@@ -93,6 +93,14 @@ lodge_table_print(LodgeTable *table, const LodgeCli *cli)
 }
 
 char *
+lodge_time_shown(const char *iso)
+{
+    g_autoptr(GDateTime) time = iso != NULL ? g_date_time_new_from_iso8601(iso, NULL) : NULL;
+    g_autoptr(GDateTime) local = time != NULL ? g_date_time_to_local(time) : NULL;
+    return local != NULL ? g_date_time_format(local, "%Y-%m-%d %H:%M:%S") : g_strdup("–");
+}
+
+char *
 lodge_tree_lead(guint depth, gboolean is_last, gboolean *more)
 {
     GString *text = g_string_new(NULL);
