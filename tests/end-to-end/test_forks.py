@@ -4,12 +4,16 @@ left when a command is killed on the way.
 Booting is what costs here: the machine is parked once for all tests, and few guests boot.
 """
 
+import contextlib
 import json
+import os
+import re
 import signal
+from pathlib import Path
 
 import pytest
 
-from lodge import BUSY, LONG_S, fake, wait_until
+from lodge import BUSY, INTERRUPTED, LONG_S, fake, wait_until
 from test_snapshots import with_faults
 
 BEGINS = "begins as the parked machine"
@@ -45,6 +49,27 @@ def create(lodge, name, *words, **more):
 
 def remove(lodge, *names):
     lodge("delete", *names, "--yes", "--force")
+
+
+def memory_of(lodge, name):
+    """The files that its QEMU maps as memory, by inode."""
+    maps = Path(f"/proc/{lodge.qemu(name)}/maps").read_text()
+    return set(re.findall(r" (\d+) +/memfd:lodge-memory", maps))
+
+
+def holders(lodge):
+    """Processes of the store's that hold somebody's memory."""
+    found = set()
+    for pid in lodge.processes():
+        with contextlib.suppress(OSError):  # it ended just now
+            if any("lodge-memory" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()):
+                found.add(pid)
+    return found
+
+
+def captures(lodge):
+    """Snapshots that forks were begun with."""
+    return [one["name"] for one in lodge("snapshot", "list", "web", "--json").json]
 
 
 def assert_all_differ(all_facts):
@@ -84,9 +109,51 @@ def test_a_running_guest_is_forked(parked):
     found = [facts(parked, name) for name in names]
     assert_all_differ(found)
     assert [one["hostname"] for one in found] == names
-    assert parked("snapshot", "list", "web", "--json").json == []
+    # one memory for all, which is no file's, and gone with the last of them
+    memories = [memory_of(parked, name) for name in made["names"]]
+    assert len(memories[0]) == 1 and memories[0] == memories[1] != memory_of(parked, "web")
+    assert captures(parked) == []
     assert "copy-" in parked("delete", "web", "--yes", "--force", status=BUSY).message
+    # a fork of a fork, and what each is when it boots
+    parked("fork", "copy-1", "third", "--no-wait")
+    assert parked("exec", "third", "cat", "/tmp/word").out == "here\n"
+    assert memory_of(parked, "third").isdisjoint(memories[0])
+    wait_until(lambda: parked("exec", "copy-2", "--", "sh", "-c", KEPT, status=None).status == 0,
+               what="its key is kept")
+    parked("restart", "copy-2")
+    again = facts(parked, "copy-2")
+    assert [again[key] for key in ("hostname", "mac", "host-key")] == \
+        [found[2][key] for key in ("hostname", "mac", "host-key")]
+    remove(parked, "third")
     remove(parked, *made["names"], "web")
+
+
+def test_one_of_several_fails(parked, switches):
+    """The others are made, and the error names it."""
+    create(parked, "web")
+    broken = fake(switches, "ssh-keygen",
+                  'case "$*" in *copy-2*) echo no key for it >&2; exit 1 ;; esac; '
+                  'exec /usr/bin/ssh-keygen "$@"')
+    failed = parked("fork", "web", "copy", "--count", "3", "--no-wait", env=broken, status=1)
+    assert "guest copy-2:" in failed.message and "copy-1" not in failed.message, failed
+    assert sorted(parked.names()) == ["copy-1", "copy-3", "web"] and captures(parked) == []
+    assert {facts(parked, name)["hostname"] for name in parked.names()} == {"copy-1", "copy-3", "web"}
+    remove(parked, "copy-1", "copy-3")
+    remove(parked, "web")
+
+
+def test_several_are_interrupted(parked):
+    """What was made stays, what was begun goes."""
+    create(parked, "web")
+    began = parked.begin("fork", "web", "part", "--count", "9", "--no-wait")
+    parked.wait_event("part-3", "forked")  # so another is made
+    os.killpg(began.pid, signal.SIGINT)
+    assert parked.end(began).status == INTERRUPTED
+    copies = [name for name in parked.names() if name != "web"]
+    assert copies and "part-9" not in copies and captures(parked) == []
+    assert {facts(parked, name)["hostname"] for name in copies} == set(copies)
+    remove(parked, *copies)
+    remove(parked, "web")
 
 
 def test_a_stopped_guest_is_forked(parked):
@@ -133,6 +200,40 @@ def test_killed_while_it_begins(parked):
         assert facts(parked, "k")["hostname"] == "k"
         assert not (parked.guest_folder("k") / "forking").exists()
         remove(parked, "k")
+    assert parked.leftovers() == []
+
+
+KILLED = ["create-migrating", "create-stopped", "create-switched", "fork-captured", "forked", "fork-marked",
+          "keeper-told", "fork-running", "fork-identified", "fork-whole"]
+if os.environ.get("LODGE_TEST_ALL") != "1":
+    KILLED = ["create-switched", "forked", "keeper-told", "fork-running"]
+
+
+@with_faults
+def test_killed_while_a_running_guest_is_forked(parked):
+    create(parked, "web")
+    own = facts(parked, "web")
+    for step in KILLED:
+        env = {"LODGE_TEST_FAULT": step}
+        assert parked("fork", "web", "k", env=env, status=None).status == -signal.SIGKILL, step
+        parked("check", "web", "--repair")
+        assert parked.state("web") == "running"
+        assert facts(parked, "web")["host-key"] == own["host-key"]
+        if step == "fork-running":
+            # nobody yet, so it boots, and is no second one of what it was made of
+            parked("start", "k")
+            assert_all_differ([own, facts(parked, "k")])
+        if "k" in parked.names():
+            remove(parked, "k")
+        for name in captures(parked):
+            parked("snapshot", "delete", "web", name, "--yes")
+        known = {parked.qemu("web"), parked.keeper("web")}
+        wait_until(lambda: holders(parked) <= known, 10, "nobody holds the copy of its memory")
+    # of several, each in a process of its own: those that die leave nothing
+    failed = parked("fork", "web", "k", "--count", "2", env={"LODGE_TEST_FAULT": "fork-running"}, status=1)
+    assert "guest k-1:" in failed.message and "guest k-2:" in failed.message
+    assert parked.names() == ["web"] and captures(parked) == []
+    remove(parked, "web")
     assert parked.leftovers() == []
 
 
