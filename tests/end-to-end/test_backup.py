@@ -390,6 +390,21 @@ def test_killed_while_stopped(lodge, target, words, step):
         assert set(held) <= set(points(lodge, target))
 
 
+@with_faults
+@pytest.mark.parametrize("how", ["", ":INT"], ids=["killed", "interrupted"])
+def test_a_restore_that_is_ended(lodge, target, how):
+    make_blank(lodge, "web1")
+    write(lodge, "web1", 1, 1)
+    backup(lodge, "web1", target)
+    done = lodge("restore", target, "--as", "web2", status=None, env={"LODGE_TEST_FAULT": f"restore-filled{how}"})
+    assert done.status in ((0, 130) if how else (-signal.SIGKILL,)), done
+    if done.status != 0:
+        assert lodge.names() == ["web1"]
+        lodge("restore", target, "--as", "web2")
+    assert content(lodge, "web2") == content(lodge, "web1")
+    assert not [path for path in (lodge.folder / "guests").glob(".*") if path.is_dir()]
+
+
 LIVE = [("lodge", step) for step in ("create-stopped create-named create-switched backup-covered backup-copied "
                                      "backup-published live-ready live-turned live-repointed").split()]
 LIVE += [("keeper", "backup-covered"), ("qemu", "create-switched"), ("qemu", "backup-copied"), ("qemu", "live-turned")]
