@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -35,6 +36,7 @@ enum {
 typedef struct {
     const LodgeStore *store;
     LodgeGuest *guest;
+    gsize console_start; /* what its console said before that was in an earlier life */
     int inotify_fd;
     int qemu_fd;
     int attempt_fd;
@@ -71,6 +73,9 @@ wait_init(Wait *wait, const LodgeStore *store, const char *name, GError **error)
     }
     wait->qemu_fd = lodge_lock_open_holder(lock, NULL);
     wait->agent_grace_ends = lodge_deadline_in(AGENT_GRACE_MS);
+    g_autofree char *console = lodge_store_guest_path(store, name, "console.log");
+    struct stat about;
+    wait->console_start = stat(console, &about) == 0 ? (gsize)about.st_size : 0;
     return TRUE;
 }
 
@@ -154,13 +159,16 @@ next_moment(const Wait *wait, gboolean may_attempt, gint64 deadline)
 
 /* What the guest's console said last, for the error of one that never answers. */
 static char *
-console_tail(const LodgeStore *store, const char *name)
+console_tail(const Wait *wait)
 {
-    g_autofree char *path = lodge_store_guest_path(store, name, "console.log");
-    g_autofree char *text = lodge_file_read(path, CONSOLE_LIMIT_BYTES, NULL, NULL);
-    g_autofree char *last = lodge_text_last_line(text != NULL ? text : "");
+    gsize length = 0;
+    g_autofree char *path = lodge_store_guest_path(wait->store, wait->guest->name, "console.log");
+    g_autofree char *text = lodge_file_read(path, CONSOLE_LIMIT_BYTES, &length, NULL);
+    /* Shorter than it was: it was rotated meanwhile. */
+    gsize start = wait->console_start <= length ? wait->console_start : 0;
+    g_autofree char *last = lodge_text_last_line(text != NULL ? text + start : "");
     return *last != '\0' ? g_strdup_printf("; its console's last line: “%.200s”", last)
-                         : g_strdup("; its console is silent");
+                         : g_strdup("; its console is silent so far");
 }
 
 /* One step. Sets @out_ready when the guest has answered. */
@@ -226,7 +234,7 @@ lodge_wait_ready(const LodgeStore *store, const char *name, gint64 timeout_ms,
             continue;
         }
         if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_TIMEOUT)) {
-            g_autofree char *tail = console_tail(store, name);
+            g_autofree char *tail = console_tail(&wait);
             g_autofree char *time = lodge_duration_human(timeout_ms);
             return lodge_error_set(error, LODGE_ERROR_TIMEOUT,
                                    "guest %s did not answer within %s%s", name, time, tail);
