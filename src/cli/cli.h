@@ -72,6 +72,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(LodgeTable, lodge_table_free)
 /* What stands before a name in a tree, "├─ " and its like, for rows in the tree's order. @is_last:
  * among its siblings. @more, as long as the tree can be deep, is for rows together. g_free. */
 char *lodge_tree_lead(guint depth, gboolean is_last, gboolean *more);
+/* The same for a row that goes on below the last one, without a branch of its own. g_free. */
+char *lodge_tree_stem(guint depth, const gboolean *more);
 
 /* A time of ISO 8601 as people here read it, "2026-11-21 12:30:01"; "–" for NULL. Free with g_free.
  */

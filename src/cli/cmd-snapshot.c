@@ -114,11 +114,26 @@ kind_shown(const LodgeSnapshot *snapshot)
     return "";
 }
 
+/* What stands before the name of the view @i. An only child stands right below its parent: a day of
+ * hourly snapshots is a column, not stairs. But roots, if there are several, are told apart from
+ * what follows them. @shown, @more: of each depth, for the rows together. Free with g_free. */
+static char *
+lead_of(const GPtrArray *views, guint i, gboolean many_roots, guint *shown, gboolean *more)
+{
+    const LodgeSnapshotView *view = views->pdata[i];
+    const LodgeSnapshotView *above = i > 0 ? views->pdata[i - 1] : NULL;
+    guint depth = view->depth;
+    gboolean is_only = depth > 0 && view->is_last && above->depth + 1 == depth;
+    gboolean follows = is_only && (depth > 1 || !many_roots);
+    shown[depth] = depth == 0 ? 0 : shown[depth - 1] + (follows ? 0 : 1);
+    return follows ? lodge_tree_stem(shown[depth], more)
+                   : lodge_tree_lead(shown[depth], view->is_last, more);
+}
+
 static void
-add_row(LodgeTable *table, const LodgeSnapshotView *view, gboolean *more)
+add_row(LodgeTable *table, const LodgeSnapshotView *view, const char *lead)
 {
     const LodgeSnapshot *snapshot = view->snapshot;
-    g_autofree char *lead = lodge_tree_lead(view->depth, view->is_last, more);
     g_autofree char *name = g_strconcat(lead, snapshot->name, view->is_current ? " *" : "", NULL);
     g_autofree char *made = lodge_time_shown(snapshot->made);
     g_autofree char *disks = lodge_size_human(view->disk_bytes);
@@ -145,11 +160,17 @@ lodge_cmd_snapshot_list(LodgeCli *cli, int argc, char **argv, GError **error)
     g_autoptr(json_t) list = json_array();
     g_autoptr(LodgeTable) table = lodge_table_new(titles);
     g_autofree gboolean *more = g_new0(gboolean, views->len + 1);
+    g_autofree guint *shown = g_new0(guint, views->len + 1);
+    guint roots = 0;
+    for (guint i = 0; i < views->len; i++) {
+        roots += ((LodgeSnapshotView *)views->pdata[i])->depth == 0 ? 1 : 0;
+    }
     gboolean has_current = FALSE;
     for (guint i = 0; i < views->len; i++) {
         const LodgeSnapshotView *view = views->pdata[i];
         json_array_append_new(list, view_json(view));
-        add_row(table, view, more);
+        g_autofree char *lead = lead_of(views, i, roots > 1, shown, more);
+        add_row(table, view, lead);
         has_current = has_current || view->is_current;
     }
     if (cli->json) {

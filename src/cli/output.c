@@ -101,17 +101,21 @@ lodge_time_shown(const char *iso)
 }
 
 char *
-lodge_tree_lead(guint depth, gboolean is_last, gboolean *more)
+lodge_tree_stem(guint depth, const gboolean *more)
 {
     GString *text = g_string_new(NULL);
-    for (guint level = 1; level < depth; level++) {
+    for (guint level = 1; level <= depth; level++) {
         g_string_append(text, more[level] ? "│  " : "   ");
     }
-    if (depth > 0) {
-        g_string_append(text, is_last ? "└─ " : "├─ ");
-    }
-    more[depth] = !is_last;
     return g_string_free(text, FALSE);
+}
+
+char *
+lodge_tree_lead(guint depth, gboolean is_last, gboolean *more)
+{
+    g_autofree char *stem = lodge_tree_stem(depth > 0 ? depth - 1 : 0, more);
+    more[depth] = !is_last;
+    return g_strconcat(stem, depth == 0 ? "" : is_last ? "└─ " : "├─ ", NULL);
 }
 
 void
