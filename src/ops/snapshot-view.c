@@ -71,33 +71,67 @@ compare_times(gconstpointer a, gconstpointer b)
     return order != 0 ? order : strcmp(first->name, second->name);
 }
 
-/* Take those out of @all, sorted by time, whose parent is @parent, each followed by its own. */
-static void
-add_children(GPtrArray *views, GPtrArray *all, const GPtrArray *names, const char *parent,
-             guint depth)
+static LodgeSnapshotView *
+add_view(GPtrArray *views, LodgeSnapshot *snapshot, guint depth)
 {
-    LodgeSnapshotView *last = NULL;
+    LodgeSnapshotView *view = g_new0(LodgeSnapshotView, 1);
+    view->snapshot = snapshot;
+    view->depth = depth;
+    g_ptr_array_add(views, view);
+    return view;
+}
+
+/* Take those whose parent is @parent ("": the roots) out of @children, each followed by its own. */
+static void
+add_children(GPtrArray *views, GHashTable *children, const char *parent, guint depth)
+{
+    gpointer list = NULL;
+    if (!g_hash_table_steal_extended(children, parent, NULL, &list)) {
+        return;
+    }
+    g_autoptr(GPtrArray) own = list;
+    for (guint i = 0; i < own->len; i++) {
+        LodgeSnapshot *snapshot = own->pdata[i];
+        add_view(views, snapshot, depth)->is_last = i + 1 == own->len;
+        add_children(views, children, snapshot->name, depth + 1);
+    }
+}
+
+/* The views of @all, a tree, those of one parent by their times. @all gives its elements away. */
+static GPtrArray *
+views_of(GPtrArray *all)
+{
+    GPtrArray *views = g_ptr_array_new_with_free_func(view_free);
+    g_autoptr(GHashTable) names = g_hash_table_new(g_str_hash, g_str_equal);
+    g_autoptr(GHashTable) children = g_hash_table_new_full(g_str_hash, g_str_equal, NULL,
+                                                           (GDestroyNotify)g_ptr_array_unref);
+    g_ptr_array_sort(all, compare_times);
+    for (guint i = 0; i < all->len; i++) {
+        g_hash_table_add(names, ((LodgeSnapshot *)all->pdata[i])->name);
+    }
     for (guint i = 0; i < all->len; i++) {
         LodgeSnapshot *snapshot = all->pdata[i];
-        if (snapshot == NULL) {
-            continue;
+        gboolean has_parent = snapshot->parent != NULL &&
+                              g_hash_table_contains(names, snapshot->parent);
+        const char *parent = has_parent ? snapshot->parent : "";
+        GPtrArray *own = g_hash_table_lookup(children, parent);
+        if (own == NULL) {
+            own = g_ptr_array_new();
+            g_hash_table_insert(children, (gpointer)parent, own);
         }
-        gboolean is_root = !g_ptr_array_find_with_equal_func(
-            (GPtrArray *)names, snapshot->parent != NULL ? snapshot->parent : "", g_str_equal,
-            NULL);
-        if (parent == NULL ? !is_root : g_strcmp0(snapshot->parent, parent) != 0) {
-            continue;
+        g_ptr_array_add(own, snapshot);
+    }
+    add_children(views, children, "", 0);
+    /* Parents in a ring are nobody's descendants: somebody edited them. They are shown all the
+     * same. */
+    for (guint i = 0; i < all->len; i++) {
+        LodgeSnapshot *snapshot = all->pdata[i];
+        if (snapshot->parent != NULL && g_hash_table_contains(children, snapshot->parent)) {
+            add_view(views, snapshot, 0);
         }
-        all->pdata[i] = NULL;
-        last = g_new0(LodgeSnapshotView, 1);
-        last->snapshot = snapshot;
-        last->depth = depth;
-        g_ptr_array_add(views, last);
-        add_children(views, all, names, snapshot->name, depth + 1);
     }
-    if (last != NULL) {
-        last->is_last = TRUE;
-    }
+    g_ptr_array_set_free_func(all, NULL);
+    return views;
 }
 
 GPtrArray *
@@ -109,24 +143,7 @@ lodge_snapshots(const LodgeStore *store, const char *guest, GError **error)
     if (all == NULL) {
         return NULL;
     }
-    GPtrArray *views = g_ptr_array_new_with_free_func(view_free);
-    g_autoptr(GPtrArray) names = g_ptr_array_new();
-    for (guint i = 0; i < all->len; i++) {
-        g_ptr_array_add(names, ((LodgeSnapshot *)all->pdata[i])->name);
-    }
-    g_ptr_array_sort(all, compare_times);
-    add_children(views, all, names, NULL, 0);
-    /* Parents in a ring are nobody's descendants: somebody edited them. They are shown all the
-     * same. */
-    for (guint i = 0; i < all->len; i++) {
-        if (all->pdata[i] != NULL) {
-            LodgeSnapshotView *view = g_new0(LodgeSnapshotView, 1);
-            view->snapshot = all->pdata[i];
-            all->pdata[i] = NULL;
-            g_ptr_array_add(views, view);
-        }
-    }
-    g_ptr_array_set_free_func(all, NULL);
+    GPtrArray *views = views_of(all);
     for (guint i = 0; i < views->len; i++) {
         LodgeSnapshotView *view = views->pdata[i];
         view->is_current = g_strcmp0(definition->snapshot, view->snapshot->name) == 0;
