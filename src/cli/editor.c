@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 
@@ -11,18 +12,28 @@ enum {
     TEXT_LIMIT_BYTES = 1 << 20,
 };
 
-/* The user's editor; else one that there is. An empty variable is none, as for a shell's ${…:-…}.
- */
+/* The editor that the user names, or NULL. An empty variable is none, as for a shell's ${…:-…}. */
 static const char *
-find_editor(void)
+own_editor(void)
 {
     static const char *const variables[] = {"VISUAL", "EDITOR"};
-    static const char *const programs[] = {"editor", "vi", "nano"};
     for (gsize i = 0; i < G_N_ELEMENTS(variables); i++) {
         const char *value = g_getenv(variables[i]);
         if (value != NULL && *value != '\0') {
             return value;
         }
+    }
+    return NULL;
+}
+
+/* The user's editor; else one that there is. */
+static const char *
+find_editor(void)
+{
+    static const char *const programs[] = {"editor", "vi", "nano"};
+    const char *own = own_editor();
+    if (own != NULL) {
+        return own;
     }
     for (gsize i = 0; i < G_N_ELEMENTS(programs); i++) {
         g_autofree char *found = g_find_program_in_path(programs[i]);
@@ -78,6 +89,13 @@ gboolean
 lodge_edit_text(LodgeCli *cli, const char *name, const char *text, LodgeTakeTextFunc take,
                 GError **error)
 {
+    /* What a user names may be a program for pipes; vi would fill the pipe with escapes. */
+    if (own_editor() == NULL && (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "editing %s: there is no terminal here for an editor (EDITOR may "
+                               "name a program that needs none; `set` changes single keys)",
+                               name);
+    }
     g_autofree char *folder = g_dir_make_tmp("lodge-edit-XXXXXX", error);
     if (folder == NULL) {
         return FALSE;

@@ -210,6 +210,13 @@ def test_a_definition_is_refused(shared, name, old, new, status, words):
         listener.close()
 
 
+def test_no_editor_is_shown_where_nobody_looks(lodge):
+    lodge.make("web1")
+    lodge.env.pop("EDITOR", None)
+    lodge.env.pop("VISUAL", None)
+    assert "EDITOR" in lodge("edit", "web1", status=USAGE).message
+
+
 def test_a_damaged_definition_hides_nobody_and_its_guest_can_be_ended(lodge):
     for guest in ("bad", "good"):
         lodge.make(guest)
