@@ -2,12 +2,15 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "cli/cli.h"
 
 enum {
     WORDS_WIDTH = 44,
+    TIME_WIDTH = 14, /* "  ✓ " before the words, a time and a free column behind them */
+    USUAL_COLUMNS = 80,
     REDRAW_US = 100000,
 };
 
@@ -23,22 +26,39 @@ typedef struct {
     gint64 drawn_us;
 } Show;
 
-static void
-print_line(const Show *show, const char *mark, const char *words, const char *behind)
+static glong
+terminal_columns(const Show *show)
 {
-    glong gap = WORDS_WIDTH - g_utf8_strlen(words, -1);
-    g_autofree char *padding = g_strnfill((gsize)MAX(gap, 1), ' ');
-    fprintf(stderr, "%s  %s %s%s%s%s", show->live ? "\r" : "", mark, words, padding, behind,
-            show->live ? "\033[K" : "");
+    struct winsize size;
+    gboolean is_known = show->live && ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 &&
+                        size.ws_col > 0;
+    return is_known ? size.ws_col : USUAL_COLUMNS;
 }
 
+/* "  ✓ words       behind", times in a column. Free with g_free. */
+static char *
+format_line(const Show *show, const char *mark, const char *words, const char *behind)
+{
+    glong width = MIN(WORDS_WIDTH, terminal_columns(show) - TIME_WIDTH);
+    glong gap = width - g_utf8_strlen(words, -1);
+    g_autofree char *padding = g_strnfill((gsize)MAX(gap, 1), ' ');
+    return g_strdup_printf("  %s %s%s%s", mark, words, padding, behind);
+}
+
+/* What shall be written over must fit into one row: the cursor comes back to the last one only. */
 static void
 draw(Show *show, const char *behind)
 {
-    if (show->live && !show->silent) {
-        print_line(show, "·", show->words, behind);
-        fflush(stderr);
+    if (!show->live || show->silent) {
+        return;
     }
+    g_autofree char *line = format_line(show, "·", show->words, behind);
+    glong room = MAX(terminal_columns(show) - 1, 1);
+    glong length = g_utf8_strlen(line, -1);
+    gboolean is_long = length > room;
+    g_autofree char *cut = g_utf8_substring(line, 0, is_long ? room - 1 : length);
+    fprintf(stderr, "\r%s%s\033[K", cut, is_long ? "…" : "");
+    fflush(stderr);
 }
 
 static void
@@ -52,8 +72,8 @@ finish_stage(Show *show, gboolean fine)
     g_autofree char *behind = fine ? lodge_colour(show->colour, "dim", padded)
                                    : lodge_colour(show->colour, "red", "   failed");
     g_autofree char *mark = lodge_colour(show->colour, fine ? "green" : "red", fine ? "✓" : "✗");
-    print_line(show, mark, show->words, behind);
-    fputc('\n', stderr);
+    g_autofree char *line = format_line(show, mark, show->words, behind);
+    fprintf(stderr, "%s%s%s\n", show->live ? "\r" : "", line, show->live ? "\033[K" : "");
 }
 
 static void
