@@ -231,6 +231,12 @@ gboolean
 lodge_cmd_image_import(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
+    /* Other programs take the file first. */
+    if (!g_file_test(argv[2], G_FILE_TEST_EXISTS) && g_file_test(argv[1], G_FILE_TEST_IS_REGULAR)) {
+        return lodge_error_set(error, LODGE_ERROR_USAGE,
+                               "there is no file %s (did you mean `lodge image import %s %s`?)",
+                               argv[2], argv[2], argv[1]);
+    }
     g_autofree char *text = option_user != NULL ? g_strdup_printf("[image]\nuser=%s\n", option_user)
                                                 : g_strdup("[image]\n");
     g_autoptr(LodgeImage) like = lodge_image_parse(argv[1], text, strlen(text), error);

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/cli.h"
 #include "net/define.h"
@@ -39,9 +40,11 @@ lodge_cmd_network_create(LodgeCli *cli, int argc, char **argv, GError **error)
     if (network == NULL) {
         return FALSE;
     }
-    lodge_say(cli, "Network %s is %s%s%s%s%s.", name, option_start ? "running" : "defined",
+    gboolean is_useless = !option_start && geteuid() != 0;
+    lodge_say(cli, "Network %s is %s%s%s%s%s%s.", name, option_start ? "running" : "defined",
               network->subnet != NULL ? ", " : "", network->subnet != NULL ? network->subnet : "",
-              network->prefix != NULL ? ", " : "", network->prefix != NULL ? network->prefix : "");
+              network->prefix != NULL ? ", " : "", network->prefix != NULL ? network->prefix : "",
+              is_useless ? "; only root can start it, your guests have network=user" : "");
     return TRUE;
 }
 

@@ -37,11 +37,13 @@ lodge_copy_parse(const char *from, const char *to, LodgeCopy *out_copy, GError *
     const char *source = guest_part(from);
     const char *target = guest_part(to);
     if ((source == NULL) == (target == NULL)) {
-        return lodge_error_set(error, LODGE_ERROR_USAGE,
-                               source == NULL
-                                   ? "neither %s nor %s is in a guest: one is to be GUEST:/PATH"
-                                   : "both %s and %s are in guests: copy by a file of this host's",
-                               from, to);
+        return lodge_error_set(
+            error, LODGE_ERROR_USAGE,
+            source == NULL
+                ? "neither %s nor %s is in a guest: one is to be GUEST:/PATH"
+                : "both %s and %s are in guests (a file goes by `lodge cp FROM - | lodge cp - TO`, "
+                  "a tree by a folder of this host's)",
+            from, to);
     }
     const char *word = source != NULL ? from : to;
     const char *path = source != NULL ? source : target;
