@@ -75,11 +75,13 @@ edit_once(LodgeCli *cli, const char *name, const char *path, LodgeTakeTextFunc t
         *out_fine = TRUE;
         return TRUE;
     }
-    fprintf(stderr, "%s\n", problem->message);
     gboolean is_mendable = g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INVALID) ||
                            g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_EXISTS);
-    if (is_mendable && lodge_ask("Edit again?", NULL)) {
-        return FALSE;
+    if (is_mendable && isatty(STDIN_FILENO)) {
+        fprintf(stderr, "%s\n", problem->message);
+        if (lodge_ask("Edit again?", NULL)) {
+            return FALSE;
+        }
     }
     g_propagate_error(error, g_steal_pointer(&problem));
     return TRUE;

@@ -50,6 +50,13 @@ explain_option(const LodgeCommandRow *row, GError **error)
                            words, row->name);
 }
 
+/* For who could not be understood: the options of a line that was refused are not set. */
+static gboolean
+asks_json(char **argv)
+{
+    return g_strv_contains((const char *const *)argv, "--json");
+}
+
 static gboolean
 run_row(LodgeCli *cli, const LodgeCommandRow *row, int argc, char **argv, GError **error)
 {
@@ -68,6 +75,7 @@ run_row(LodgeCli *cli, const LodgeCommandRow *row, int argc, char **argv, GError
     }
     g_option_context_add_main_entries(context, shared, NULL);
     if (!g_option_context_parse(context, &argc, &argv, error)) {
+        cli->json = asks_json(argv);
         return explain_option(row, error);
     }
     if (help) {
@@ -135,6 +143,7 @@ dispatch(LodgeCli *cli, int argc, char **argv, GError **error)
         return run_row(cli, row, argc - words, argv + words, error);
     }
     const char *noun = argv[1 + shift];
+    cli->json = asks_json(argv);
     gboolean bare = argc - shift == 2 || g_str_equal(argv[argc - 1], "--help");
     return (bare && print_noun_help(noun)) ||
            lodge_refuse_command(noun, argc - shift > 2 ? argv[2 + shift] : NULL, error);

@@ -210,6 +210,11 @@ def test_a_definition_is_refused(shared, name, old, new, status, words):
         listener.close()
 
 
+@pytest.mark.parametrize("words", [("xyzzy",), ("image", "frob", "x"), ("list", "--frob")])
+def test_what_is_not_understood_is_json_too(shared, words):
+    assert shared(*words, "--json", status=USAGE).json["error"]["code"] == "usage"
+
+
 def test_no_editor_is_shown_where_nobody_looks(lodge):
     lodge.make("web1")
     lodge.env.pop("EDITOR", None)
