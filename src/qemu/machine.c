@@ -7,7 +7,7 @@
 enum {
     MIB_BYTES = 1 << 20,
     MEMORY_SLOTS = 8,
-    FORK_TRANSLATION_MIB = 32,
+    FORK_TRANSLATION_MIB = 24,
 };
 
 LodgeMachineType
