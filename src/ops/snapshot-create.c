@@ -186,8 +186,9 @@ open_memory(const Creation *creation, GError **error)
 }
 
 /* Under KVM the guest runs while most of its memory is written. Emulated, it stands still for it:
- * QEMU loses sight of some pages that it writes meanwhile (seen with 7.2: one copy in ten of a busy
- * guest's memory had the kernel in it fall over), and then what was written is nobody's memory. */
+ * written while it ran, a busy guest's memory was not whole now and then (seen with QEMU 7.2: the
+ * kernel in its forks fell over, in all of one capture). Why is not known; that QEMU's emulation
+ * loses sight of pages that are written meanwhile is a guess. */
 static gboolean
 begin_memory(const Creation *creation, LiveSnapshot *live, int fd, GError **error)
 {
