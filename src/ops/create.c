@@ -143,7 +143,9 @@ start_qemu(Session *session, const LodgeWarm *warm, LodgeProgress *progress, GEr
     if (forking_start(session, &source, progress, &problem)) {
         return TRUE;
     }
-    if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INTERRUPTED)) {
+    /* What somebody else uses (a port) a boot would not have either. */
+    if (g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_INTERRUPTED) ||
+        g_error_matches(problem, LODGE_ERROR, LODGE_ERROR_BUSY)) {
         g_propagate_error(error, g_steal_pointer(&problem));
         return FALSE;
     }
