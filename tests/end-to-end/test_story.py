@@ -93,7 +93,7 @@ def test_exec_takes_a_pipe_unless_told_not_to(box):
 
 
 def test_exec_of_an_absent_program(box):
-    result = box("exec", "box", "no-such-program", status=NOT_FOUND)
+    result = box("exec", "box", "no-such-program", status=127)
     assert "guest box" in result.message and "no-such-program" in result.message
 
 
