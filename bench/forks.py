@@ -24,7 +24,7 @@ def begin(store, image, runs, *then):
 def parked(place, image, identity_ms, banner_ms, options):
     store = place.image_store()
     built(place, image)
-    store.lodge("image", "park", image)
+    store.lodge("image", "park", image, "--network", "user")
     runs = options.runs
     return store, [
         Row(f"{image} parked: create until it is its own", identity_ms,
