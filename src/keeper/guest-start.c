@@ -99,15 +99,18 @@ keeper_reap(Keeper *keeper, int *out_status)
     lodge_fd_clear(&keeper->qemu_pid_fd);
 }
 
-/* Wait for QMP's greeting. If QEMU ended instead, the error is what it said. */
+/* Wait for QEMU's first answer: it greets while it still looks at its command line, and answers when
+ * the machine is made. If it ended instead, the error is what it said. */
 static gboolean
 greet(Keeper *keeper, GError **error)
 {
     g_autofree char *path = keeper_run_path(keeper, "events.qmp");
-    keeper->qmp = lodge_qmp_connect(path, lodge_deadline_in(QMP_TIMEOUT_MS), error);
-    if (keeper->qmp != NULL) {
+    gint64 deadline = lodge_deadline_in(QMP_TIMEOUT_MS);
+    keeper->qmp = lodge_qmp_connect(path, deadline, error);
+    if (keeper->qmp != NULL && lodge_qmp_run(keeper->qmp, deadline, error, "query-status", NULL)) {
         return TRUE;
     }
+    g_clear_pointer(&keeper->qmp, lodge_qmp_free);
     /* It may live and be silent; it may be ending, having closed its sockets. */
     struct pollfd ending = {.fd = keeper->qemu_pid_fd, .events = POLLIN};
     gboolean lives = poll(&ending, 1, 1000) <= 0;
