@@ -240,8 +240,8 @@ def test_killed_while_a_running_guest_is_forked(parked):
 @with_faults
 def test_killed_while_it_is_parked(lodge):
     for step in ["park-begun", "park-saved"]:
-        killed = lodge("image", "park", "tiny", env={"LODGE_TEST_FAULT": step}, status=None,
-                       timeout_s=2 * LONG_S)
+        killed = lodge("image", "park", "tiny", "--network", "user",
+                       env={"LODGE_TEST_FAULT": step}, status=None, timeout_s=2 * LONG_S)
         assert killed.status == -signal.SIGKILL, killed
         wait_until(lambda: not lodge.processes(), 10, "its QEMU ended with it")
         assert lodge("image", "show", "tiny", "--json").json["parked"] == []
