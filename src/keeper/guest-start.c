@@ -99,8 +99,8 @@ keeper_reap(Keeper *keeper, int *out_status)
     lodge_fd_clear(&keeper->qemu_pid_fd);
 }
 
-/* Wait for QEMU's first answer: it greets while it still looks at its command line, and answers when
- * the machine is made. If it ended instead, the error is what it said. */
+/* Wait for QEMU's first answer: it greets while it still looks at its command line, and answers
+ * when the machine is made. If it ended instead, the error is what it said. */
 static gboolean
 greet(Keeper *keeper, GError **error)
 {
