@@ -101,6 +101,7 @@ def test_guests_begin_as_copies_on_a_network(host):
         assert f"link/ether {nic['mac']}" in inside
         assert inside.count("inet 10.90.") == 1 and f"inet {nic['address']}/24" in inside
         wait_until(lambda: f"{nic['address6']}/64" in lodge("exec", name, "ip", "addr").out)
+        wait_until(lambda: lodge("exec", name, "cat", "/etc/resolv.conf").out.count("nameserver") == 2)
         host.sh(f"ping -c 1 -W 5 {nic['address']}; ping -6 -c 1 -W 5 {nic['address6']}")
     assert "lodge-park" not in host.sh("ip link")
 
