@@ -176,8 +176,10 @@ judge(const char *program, int status, const char *errors, GError **error)
         return TRUE;
     }
     g_autofree char *last = lodge_text_last_line(errors);
+    g_autofree char *own = g_strconcat(program, ": ", NULL);
     if (*last != '\0') {
-        return lodge_error_set(error, LODGE_ERROR_FAILED, "%s: %s", program, last);
+        gboolean says_name = g_str_has_prefix(last, own);
+        return lodge_error_set(error, LODGE_ERROR_FAILED, "%s%s", says_name ? "" : own, last);
     }
     if (WIFSIGNALED(status)) {
         return lodge_error_set(error, LODGE_ERROR_FAILED, "%s: ended by signal %d (%s)", program,

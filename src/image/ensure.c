@@ -71,12 +71,12 @@ make(const LodgeStore *store, const char *name, LodgeProgress *progress, GError 
         return FALSE;
     }
     if (reasons->len == 0) {
-        g_string_append(reasons, "its catalogue entry has neither a recipe nor a URL");
+        g_string_printf(reasons, "image %s: its catalogue entry has neither a recipe nor a URL",
+                        name);
     }
     return lodge_error_set(error, LODGE_ERROR_FAILED,
-                           "image %s can't be had: %s (or bring a disk of your own: `lodge image "
-                           "import %s FILE`)",
-                           name, reasons->str, name);
+                           "%s (or bring a disk of your own: `lodge image import %s FILE`)",
+                           reasons->str, name);
 }
 
 gboolean
