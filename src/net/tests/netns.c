@@ -146,7 +146,8 @@ netns_dump(void)
     return netns_run(NULL,
                      "ip -o link | sed 's/^[0-9]*: //'; ip -o addr | sed 's/^[0-9]*: //; "
                      "s/valid_lft.*//; s/ nodad//';"
-                     " ip route show table all | sort; ip -6 route show table all | sort;"
+                     " { ip route show table all; ip -6 route show table all; } |"
+                     " sed 's/ expires [0-9]*sec//' | sort;"
                      " ip neigh show nud permanent; ip neigh show proxy; nft list ruleset;"
                      " cd /proc/sys/net; grep '' ipv4/ip_forward ipv4/conf/*/forwarding"
                      " ipv4/conf/*/accept_redirects ipv4/conf/*/proxy_arp ipv6/conf/*/forwarding"
