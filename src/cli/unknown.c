@@ -38,6 +38,7 @@ static const Synonym synonyms[] = {
     {"take", "create"},             {"undefine", "delete"},         {"unpause", "resume"},
     {"unplug", "detach"},           {"up", "start"},                {"update", "set"},
     {"view", "vnc"},                {"virt-install", "create"},     {"virt-top", "top"},
+    {"wait", "start"},
 };
 
 static const Synonym nouns[] = {

@@ -11,6 +11,8 @@ enum {
     SYNC_TIMEOUT_MS = 30000,
     /* What the keeper has not heard of: it may have been adopted just now. */
     LOOK_TIMEOUT_MS = 1000,
+    /* A guest that has not run for longer may well be on its way still. */
+    BOOT_MS = 2 * 60 * 1000,
 };
 
 void
@@ -57,6 +59,23 @@ connect_qemu(const LodgeStore *store, const char *name, gint64 deadline, Way *wa
     return way->qemu != NULL;
 }
 
+static gboolean
+tell_absent(const char *name, const LodgeGuestState *state, GError **error)
+{
+    gint64 age_ms = g_get_real_time() / 1000 - state->started_ms;
+    if (state->started_ms > 0 && age_ms < BOOT_MS) {
+        g_autofree char *age = lodge_duration_human(MAX(age_ms, 0));
+        return lodge_error_set(error, LODGE_ERROR_BUSY,
+                               "guest %s: no agent has its port open, after %s of running (`lodge "
+                               "start %s` waits until the guest answers)",
+                               name, age, name);
+    }
+    return lodge_error_set(error, LODGE_ERROR_BUSY,
+                           "guest %s: no agent has its port open (`lodge ssh %s` needs none; "
+                           "`lodge agent install %s` puts one in)",
+                           name, name, name);
+}
+
 gboolean
 way_open(const LodgeStore *store, const char *name, gint64 deadline, Way *out_way, GError **error)
 {
@@ -78,9 +97,5 @@ way_open(const LodgeStore *store, const char *name, gint64 deadline, Way *out_wa
                lodge_error_prefix(error, "guest %s: agent", name);
     }
     out_way->lodge = connect_lodge(store, name, LOOK_TIMEOUT_MS, deadline, NULL);
-    return out_way->lodge != NULL ||
-           lodge_error_set(error, LODGE_ERROR_BUSY,
-                           "guest %s: no agent has its port open (`lodge ssh %s` needs none; "
-                           "`lodge agent install %s` puts one in)",
-                           name, name, name);
+    return out_way->lodge != NULL || tell_absent(name, state, error);
 }
