@@ -437,10 +437,8 @@ static const LodgeCommandRow rows[] = {
      lodge_cmd_network_leases},
     {"network test", NETWORKS, "NETWORK", "prove that guests of a network reach what they need",
      "Asks for an address, resolves names and looks outside, by IPv4 and IPv6, from a network "
-     "namespace "
-     "of its own on the network's bridge. It names the first link of the chain that is broken; "
-     "exit "
-     "status 1 then.",
+     "namespace of its own that is where a guest would be. It names the first link of the chain "
+     "that is broken; exit status 1 then.",
      "lodge network test default\nlodge network test lan --outside 192.0.2.7",
      lodge_options_network_test, 1, 1, LODGE_WORD_NETWORK, FALSE, lodge_cmd_network_test},
     {"network bridge", NETWORKS, "INTERFACE", "make the host's interface a port of a new bridge",

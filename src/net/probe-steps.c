@@ -59,7 +59,9 @@ ask_dns(const LodgeProbeRun *run, GPtrArray *steps, const char *family, const Lo
     int code = 0;
     if (!lodge_probe_dns(server, known, DNS_A, &code, &error)) {
         lodge_probe_add(steps, LODGE_PROBE_FAILED, name, "%s: %s; %s", text, error->message,
-                        "does something on this host block port 53? (`lodge check`)");
+                        run->network->mode == LODGE_NETWORK_ROUTED
+                            ? "guests ask it themselves: can they reach it? (dns= names others)"
+                            : "does something on this host block port 53? (`lodge check`)");
         return;
     }
     lodge_probe_add(steps, LODGE_PROBE_OK, name, "%s answers", text);
@@ -87,6 +89,10 @@ look_outside(const LodgeProbeRun *run, GPtrArray *steps, const char *family,
     } else if (target->family == 0) {
         lodge_probe_add(steps, LODGE_PROBE_SKIPPED, name,
                         "this host reaches nothing by %s that would answer", family);
+    } else if (run->network->mode == LODGE_NETWORK_ROUTED) {
+        ping(steps, name, target,
+             "the host reaches it, so forwarding is blocked here (`lodge check` tells who blocks), "
+             "or nobody outside knows that the network's addresses are behind this host");
     } else {
         ping(steps, name, target,
              "the host reaches it, so forwarding or translation is blocked here (`lodge network "
@@ -106,6 +112,9 @@ configure4(const LodgeProbeRun *run, LodgeNetlink *netlink, const LodgeProbeOffe
     lodge_link_address(netlink, index, &offer->address, TRUE);
     if (!lodge_netlink_send(netlink, error)) {
         return FALSE;
+    }
+    if (offer->router.family != 0 && !lodge_prefix_contains(&offer->address, &offer->router)) {
+        lodge_link_route(netlink, index, &offer->router, NULL, TRUE);
     }
     if (offer->router.family != 0) {
         lodge_link_route(netlink, index, &everywhere, &offer->router, TRUE);
@@ -212,6 +221,14 @@ try6(const LodgeProbeRun *run, LodgeNetlink *netlink, GPtrArray *steps)
     Heard heard = {.index = lodge_link_index(run->link)};
     gint64 began = g_get_monotonic_time();
     gboolean wants_router = run->network->mode != LODGE_NETWORK_ISOLATED;
+    gboolean is_routed = run->network->mode == LODGE_NETWORK_ROUTED;
+    LodgePrefix own;
+    if (is_routed && lodge_network_prefix(run->network, &own) && own.length != 64) {
+        lodge_probe_add(steps, LODGE_PROBE_SKIPPED, "RA",
+                        "of a /%u guests have addresses by DHCPv6, for which this test can't ask",
+                        own.length);
+        return;
+    }
     if (!await_advertisement(netlink, &heard, wants_router)) {
         lodge_probe_add(steps, run->has_server ? LODGE_PROBE_FAILED : LODGE_PROBE_SKIPPED, "RA",
                         run->has_server
@@ -225,7 +242,8 @@ try6(const LodgeProbeRun *run, LodgeNetlink *netlink, GPtrArray *steps)
                     (double)(g_get_monotonic_time() - began) / 1000);
     LodgePrefix prefix = lodge_prefix_network(&heard.address);
     LodgePrefix gateway = lodge_network_gateway(&prefix);
-    if (run->has_server) {
+    /* A routed guest's gateway is fe80::1, and serves no DNS. */
+    if (run->has_server && !is_routed) {
         if (!ping(steps, "gateway IPv6", &gateway, "does the host drop pings?")) {
             return;
         }

@@ -1,7 +1,7 @@
 /* Theory of operation: a child unshares its network and waits; we make a veth pair whose one end is
- * a port of the network's bridge, and whose other end is born in the child's namespace. The child
- * runs the chain and writes what it found to a pipe. It dies with us, its namespace with it, and
- * the pair with that. */
+ * a port of the network's bridge, or routed to as a guest's tap is, and whose other end is born in
+ * the child's namespace. The child runs the chain and writes what it found to a pipe. It dies with
+ * us, its namespace with it, and the pair with that. */
 #include "config.h"
 
 #include "net/probe.h"
@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "net/attach.h"
 #include "net/link.h"
 #include "net/probe-private.h"
 #include "net/services.h"
@@ -99,8 +100,7 @@ be_child(const LodgeProbeRun *run, int begin_fd, int answer_fd)
  */
 
 static gboolean
-make_pair(LodgeNet *net, const LodgeNetwork *network, const char *outer, const char *mac, pid_t pid,
-          GError **error)
+make_pair(LodgeNet *net, const char *outer, const char *mac, pid_t pid, GError **error)
 {
     struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
     struct nl_msg *message = lodge_netlink_message(
@@ -122,11 +122,34 @@ make_pair(LodgeNet *net, const LodgeNetwork *network, const char *outer, const c
     nla_nest_end(message, peer);
     nla_nest_end(message, data);
     nla_nest_end(message, info);
-    if (!lodge_netlink_send(net->netlink, error)) {
-        return FALSE;
+    return lodge_netlink_send(net->netlink, error);
+}
+
+/* On a bridge it is a port as any; where guests are routed to, it needs what they need, and the
+ * network must know that it is there. */
+static gboolean
+connect_port(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port, GError **error)
+{
+    if (network->mode != LODGE_NETWORK_ROUTED) {
+        return lodge_net_enslave(net, network, port, error);
     }
-    LodgePort port = {.link = (char *)outer, .guest = (char *)GUEST, .nic = (char *)"test"};
-    return lodge_net_enslave(net, network, &port, error);
+    lodge_autofd lock = lodge_net_lock(net->store, network->name, error);
+    return lock >= 0 && lodge_net_admit(net, network, port, error) &&
+           lodge_net_connect_tap(net, network, port, error);
+}
+
+/* Absent is fine. */
+static void
+disconnect_port(LodgeNet *net, const LodgeNetwork *network, const LodgePort *port)
+{
+    if (network->mode == LODGE_NETWORK_ROUTED) {
+        lodge_net_detach(net, network->name, port->link, NULL);
+    }
+    int index = lodge_link_index(port->link);
+    if (index != 0) {
+        lodge_link_delete(net->netlink, port->link, index);
+        lodge_netlink_send(net->netlink, NULL);
+    }
 }
 
 static gboolean
@@ -153,7 +176,7 @@ read_steps(int fd, GPtrArray *steps, GError **error)
 }
 
 static gboolean
-run_child(LodgeNet *net, const LodgeProbeRun *run, const char *outer, GPtrArray *steps,
+run_child(LodgeNet *net, const LodgeProbeRun *run, const LodgePort *port, GPtrArray *steps,
           GError **error)
 {
     int begin[2];
@@ -182,16 +205,13 @@ run_child(LodgeNet *net, const LodgeProbeRun *run, const char *outer, GPtrArray 
         fine = lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
                                "this host lets no network namespace be made");
     }
-    fine = fine && make_pair(net, run->network, outer, run->mac, pid, error) &&
-           write(begin_write, "y", 1) == 1 && read_steps(answer_read, steps, error);
+    fine = fine && make_pair(net, port->link, port->mac, pid, error) &&
+           connect_port(net, run->network, port, error) && write(begin_write, "y", 1) == 1 &&
+           read_steps(answer_read, steps, error);
     kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    int index = lodge_link_index(outer);
-    if (index != 0) {
-        lodge_link_delete(net->netlink, outer, index);
-        lodge_netlink_send(net->netlink, NULL);
-    }
+    disconnect_port(net, run->network, port);
     return fine;
 }
 
@@ -275,14 +295,20 @@ choose_outside(LodgeNet *net, const char *outside, LodgeProbeRun *run, GError **
 static gboolean
 look_at_host(LodgeNet *net, const LodgeNetwork *network, gboolean has_server, GPtrArray *steps)
 {
+    gboolean is_routed = network->mode == LODGE_NETWORK_ROUTED;
+    const char *what = is_routed ? "uplink" : "bridge";
+    const char *link = is_routed ? network->uplink : network->bridge;
     LodgeLinkInfo info;
-    if (!lodge_link_look(net->netlink, network->bridge, &info) || !(info.flags & IFF_UP)) {
-        lodge_probe_add(steps, LODGE_PROBE_FAILED, "bridge",
-                        "%s is %s (`lodge network start %s` mends it)", network->bridge,
-                        lodge_link_index(network->bridge) == 0 ? "gone" : "down", network->name);
+    if (link != NULL && (!lodge_link_look(net->netlink, link, &info) || !(info.flags & IFF_UP))) {
+        lodge_probe_add(steps, LODGE_PROBE_FAILED, what, "%s is %s%s%s%s", link,
+                        lodge_link_index(link) == 0 ? "gone" : "down",
+                        is_routed ? "" : " (`lodge network start ", is_routed ? "" : network->name,
+                        is_routed ? "" : "` mends it)");
         return FALSE;
     }
-    lodge_probe_add(steps, LODGE_PROBE_OK, "bridge", "%s is up", network->bridge);
+    if (link != NULL) {
+        lodge_probe_add(steps, LODGE_PROBE_OK, what, "%s is up", link);
+    }
     if (has_server && !lodge_net_is_served(net->store, network)) {
         lodge_probe_add(steps, LODGE_PROBE_FAILED, "dnsmasq",
                         "it does not run (`lodge network start %s` mends it)", network->name);
@@ -338,7 +364,9 @@ probe(LodgeNet *net, const LodgeNetwork *network, const char *outside, GPtrArray
         !lodge_net_reserve(net->store, network, &port, &lease, error)) {
         return FALSE;
     }
-    gboolean fine = run_child(net, &run, outer, steps, error);
+    port.address4 = lease.address4;
+    port.address6 = lease.address6;
+    gboolean fine = run_child(net, &run, &port, steps, error);
     lodge_net_release(net->store, GUEST);
     return fine;
 }
@@ -356,12 +384,6 @@ lodge_net_probe(LodgeNet *net, const char *name, const char *outside, GError **e
     if (network == NULL) {
         lodge_error_set(error, LODGE_ERROR_BUSY, "network %s is stopped (`lodge network start %s`)",
                         name, name);
-        return NULL;
-    }
-    if (network->bridge == NULL) {
-        lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                        "network %s has mode=%s: there is no bridge on which to test", name,
-                        lodge_network_mode_word(network));
         return NULL;
     }
     /* Two would ask with the same MAC. */

@@ -20,6 +20,5 @@ const char *lodge_probe_state_word(LodgeProbeState state);
 /* Test a network from a network namespace of its own, which is gone afterwards, killed or not; the
  * address that it was given is given back. @outside is an address to look for (NULL: the host's own
  * gateways). Takes a second, and up to some 15 where nothing answers. The steps in order, of
- * LodgeProbeStep *; NULL on error: BUSY if the network is stopped or is being tested, UNSUPPORTED
- * for modes without a bridge. */
+ * LodgeProbeStep *; NULL on error: BUSY if the network is stopped or is being tested. */
 GPtrArray *lodge_net_probe(LodgeNet *net, const char *name, const char *outside, GError **error);

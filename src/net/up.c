@@ -199,6 +199,9 @@ mend_ports(LodgeNet *net, const LodgeNetwork *network, int bridge, GError **erro
             g_autofree char *path = lodge_store_network_run_path(net->store, network->name,
                                                                  "ports");
             g_autofree char *file = g_build_filename(path, port->link, NULL);
+            if (network->mode == LODGE_NETWORK_ROUTED) {
+                lodge_net_forget_routed(net, network, port);
+            }
             unlink(file);
         } else if (bridge != 0 && info.master != bridge &&
                    !lodge_net_enslave(net, network, port, error)) {

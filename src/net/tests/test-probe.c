@@ -81,6 +81,41 @@ test_probe(TestHost *host, gconstpointer data)
     end_resolver(host);
 }
 
+/* Where guests are routed to as well: both forms, and what is answered for ends with the test. */
+static void
+test_routed(TestHost *host, gconstpointer data)
+{
+    (void)data;
+    static const char form[] =
+        "[network]\nmode=routed\nuplink=eth0\nsubnet=192.0.2.64/28\neach=%u\n"
+        "prefix=2001:db8:7::/64\ndns=192.0.2.1\n";
+    static const char left[] =
+        "ip -o link | cut -d: -f2; ip neigh show proxy; ip -6 neigh show proxy;"
+        " ip route show table all; nft list ruleset;"
+        " ls -A $LODGE_DIR/run/networks/lan/ports $LODGE_DIR/run/networks/lan/hosts";
+    if (!netns_is_root()) {
+        g_test_skip("dnsmasq, which answers here, needs root");
+        return;
+    }
+    g_free(netns_run(host->outside, "ip -6 route add 2001:db8:7::/64 via 2001:db8::2"));
+    begin_resolver(host);
+    for (guint each = 32; each >= 30; each -= 2) {
+        g_autofree char *text = g_strdup_printf(form, each);
+        g_autoptr(LodgeNetwork) network = test_host_define(host, "lan", text);
+        test_host_start(host, network);
+        assert_probe(host, "lan", NULL);
+        g_autofree char *before = netns_run(NULL, left);
+        assert_probe(host, "lan", NULL);
+        g_free(netns_run(host->outside, "ip link set up0 down"));
+        assert_probe(host, "lan", "DNS IPv4");
+        g_free(netns_run(host->outside, "ip link set up0 up"));
+        g_autofree char *after = netns_run(NULL, left);
+        g_assert_cmpstr(after, ==, before);
+        test_host_stop(host, "lan");
+    }
+    end_resolver(host);
+}
+
 /* A client without IPv4 finds a server without IPv6 by its name, and reaches it; others do not
  * reach the client by the way back. */
 static void
@@ -173,6 +208,7 @@ main(int argc, char **argv)
 #define ADD(name, function)                                                                        \
     g_test_add("/net/probe/" name, TestHost, NULL, test_host_set_up, function, test_host_tear_down)
     ADD("probe", test_probe);
+    ADD("routed", test_routed);
     ADD("nat64", test_nat64);
     ADD("beside-others", test_beside_others);
     return g_test_run();
