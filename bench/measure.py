@@ -10,6 +10,14 @@ NULL = [(os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
         (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)]
 
 
+class Failed(RuntimeError):
+    """A command ended with another status than 0; its own words are told."""
+
+    def __init__(self, words, status, said):
+        super().__init__(f"{' '.join(map(str, words))}: status {status}: {said.strip()}")
+        self.program = words[0]
+
+
 def now_ms():
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC) / 1e6
 
@@ -25,8 +33,7 @@ def run_ms(words, environment, actions=None):
         took = now_ms() - begin
         os.set_blocking(errors_read, False)
         if status != 0:
-            said = os.read(errors_read, 4000).decode(errors="replace").strip()
-            raise RuntimeError(f"{' '.join(words)}: status {status}: {said}")
+            raise Failed(words, status, os.read(errors_read, 4000).decode(errors="replace"))
         return took
     finally:
         os.close(errors_read)

@@ -47,8 +47,10 @@ class Store:
         return measure.run_cpu_ms([LODGE, *words], self.environment)
 
     def lodge(self, *words):
-        return subprocess.run([LODGE, *words], env=self.environment, check=True, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        done = subprocess.run([LODGE, *words], env=self.environment, text=True, capture_output=True)
+        if done.returncode != 0:
+            raise measure.Failed([LODGE, *words], done.returncode, done.stderr)
+        return done.stdout
 
     def pid(self, guest, lock):
         return int((self.folder / "run" / "guests" / guest / lock).read_text())
