@@ -12,6 +12,7 @@
 #include "agent/message.h"
 #include "agent/nic.h"
 #include "agent/session.h"
+#include "agent/settle.h"
 
 typedef struct {
     Message *result;
@@ -27,6 +28,7 @@ typedef struct {
     Gathered keys;
     Gathered resolver;
     bool has_host_keys;
+    bool has_machine_id;
 } Identity;
 
 static bool
@@ -125,6 +127,9 @@ finish_all(Identity *identity)
     if (identity->has_host_keys) {
         identity_reload_sshd();
     }
+    if (identity->has_machine_id) {
+        settle_ask();
+    }
     gathered_clear(&identity->resolver);
 }
 
@@ -194,6 +199,7 @@ take_system_field(Identity *identity, const Field *field)
     if (field->tag == FIELD_HOSTNAME) {
         report(identity, "hostname", is_text ? identity_hostname(text) : EINVAL, "");
     } else if (field->tag == FIELD_MACHINE_ID) {
+        identity->has_machine_id = true;
         report(identity, "machine-id", is_text ? identity_machine_id(text) : EINVAL, "");
     } else if (field->tag == FIELD_CLOCK) {
         report(identity, "clock", field_number(field, &number) ? identity_clock(number) : EINVAL,

@@ -32,11 +32,13 @@
 #include "agent/netlink.h"
 #include "agent/ports.h"
 #include "agent/session.h"
+#include "agent/settle.h"
 
 enum {
     RETRY_MS = 1000,
     LOOK_MS = 30 * 1000, /* should an event be lost */
-    SETTLE_MS = 50,      /* addresses come in bursts */
+    BURST_MS = 50,       /* addresses come in bursts */
+    SETTLE_MS = 10 * 1000,
     EVENT_SIGNALS = PORT_COUNT,
     EVENT_DEVICES,
     EVENT_NETWORK,
@@ -52,7 +54,8 @@ typedef struct {
     int signal_fd;
     int devices_fd;
     int network_fd;
-    int64_t tell_at_ms; /* when to look at the addresses; -1: they did not change */
+    int64_t tell_at_ms;   /* when to look at the addresses; -1: they did not change */
+    int64_t settle_at_ms; /* -1: there is nothing to settle */
     bool ends;
 } Agent;
 
@@ -218,6 +221,8 @@ take_signals(Agent *agent)
     while (read(agent->signal_fd, &signal, sizeof signal) == (ssize_t)sizeof signal) {
         if (signal.ssi_signo == SIGCHLD) {
             reap(agent);
+        } else if (signal.ssi_signo == SIGUSR1) { /* settle_ask() */
+            agent->settle_at_ms = now_ms() + SETTLE_MS;
         } else {
             agent->ends = true;
         }
@@ -231,7 +236,7 @@ take_network(Agent *agent)
     while (recv(agent->network_fd, news, sizeof news, 0) >= 0 || errno == ENOBUFS) {
     }
     if (agent->tell_at_ms < 0) {
-        agent->tell_at_ms = now_ms() + SETTLE_MS;
+        agent->tell_at_ms = now_ms() + BURST_MS;
     }
 }
 
@@ -318,17 +323,25 @@ take_event(Agent *agent, const struct epoll_event *event)
     }
 }
 
+/* The sooner of @timeout_ms and a time, -1 meaning never. */
+static int64_t
+sooner(int64_t timeout_ms, int64_t at_ms)
+{
+    if (at_ms < 0) {
+        return timeout_ms;
+    }
+    int64_t left_ms = at_ms - now_ms();
+    left_ms = left_ms < 0 ? 0 : left_ms;
+    return timeout_ms < 0 || left_ms < timeout_ms ? left_ms : timeout_ms;
+}
+
 static int
 timeout_ms(const Agent *agent)
 {
     int64_t timeout = agent->ports_state == PORTS_BUSY     ? RETRY_MS
                       : agent->ports_state == PORTS_ABSENT ? LOOK_MS
                                                            : -1;
-    if (agent->tell_at_ms >= 0) {
-        int64_t left_ms = agent->tell_at_ms - now_ms();
-        timeout = left_ms < 0 ? 0 : left_ms;
-    }
-    return (int)timeout;
+    return (int)sooner(sooner(timeout, agent->tell_at_ms), agent->settle_at_ms);
 }
 
 static void
@@ -341,6 +354,10 @@ run(Agent *agent)
         int count = epoll_wait(agent->epoll_fd, events, COUNT(events), timeout_ms(agent));
         for (int i = 0; i < count; i++) {
             take_event(agent, &events[i]);
+        }
+        if (agent->settle_at_ms >= 0 && now_ms() >= agent->settle_at_ms) {
+            agent->settle_at_ms = -1;
+            settle();
         }
         if (agent->tell_at_ms >= 0 && now_ms() >= agent->tell_at_ms) {
             agent->tell_at_ms = -1;
@@ -362,6 +379,7 @@ begin(Agent *agent)
     sigaddset(&signals, SIGCHLD);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGUSR1);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
@@ -398,7 +416,7 @@ static const char usage[] =
 int
 main(int argc, char **argv)
 {
-    static Agent agent = {.control_fd = -1, .tell_at_ms = -1};
+    static Agent agent = {.control_fd = -1, .tell_at_ms = -1, .settle_at_ms = -1};
     int option;
     while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
         switch (option) {
@@ -428,6 +446,7 @@ main(int argc, char **argv)
     if (!begin(&agent)) {
         return 1;
     }
+    settle_begin();
     run(&agent);
     return 0;
 }

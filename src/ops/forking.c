@@ -236,9 +236,22 @@ set_links(LodgeQmp *qmp, const LodgeGuest *guest, gboolean up, GError **error)
     return TRUE;
 }
 
+/* A machine that moved tells its network where it is now, and has its guest do so. A copy is not
+ * there yet, and must not speak with the other's MAC; nor need it spend its first moments so. */
+static gboolean
+keep_silent(const Session *session, GError **error)
+{
+    g_autoptr(LodgeQmp) qmp = session_monitor(session, MONITOR_TIMEOUT_MS, error);
+    return qmp != NULL && lodge_qmp_run(qmp, lodge_deadline_in(MONITOR_TIMEOUT_MS), error,
+                                        "migrate-set-parameters", "{s:i}", "announce-rounds", 0);
+}
+
 static gboolean
 load(const Session *session, const ForkingSource *source, GError **error)
 {
+    if (!keep_silent(session, error)) {
+        return FALSE;
+    }
     if (source->was != NULL) {
         return live_snapshot_load(session, source->state, error);
     }

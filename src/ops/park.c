@@ -232,9 +232,12 @@ await_idle(const Parking *parking, GError **error)
 }
 
 /* What belongs to one guest goes from its disk, so that a copy that boots from it makes its own;
- * the programs that run have theirs in memory, until each copy is given another. The journal stands
- * in a folder named after the machine: it begins anew when a copy has its own name, and was at
- * rest. */
+ * the programs that run have theirs in memory, until each copy is given another.
+ *
+ * With systemd, what no copy needs before it answers sleeps, and the agent wakes it afterwards
+ * (src/agent/settle.c): the journal, which stands in a folder named after the machine and begins
+ * anew, and the clock's service. Timers begin two minutes later, and as on a machine that was never
+ * on: else a copy made on another day would do all daily work at once. */
 static gboolean
 forget_itself(Parking *parking, LodgeAgent *agent, GError **error)
 {
@@ -247,9 +250,22 @@ forget_itself(Parking *parking, LodgeAgent *agent, GError **error)
         "for name in /proc/[0-9]*/comm; do\n"
         "    read -r word <\"$name\" && [ \"$word\" = udhcpc ] && echo asks-anew && break\n"
         "done 2>/dev/null\n"
-        "[ ! -d /run/systemd/system ] || systemd-run --quiet --unit=lodge-forked \\\n"
-        "    --path-property=PathChanged=/etc/machine-id --property=Nice=19 \\\n"
-        "    sh -c 'sleep 5; rm -rf /run/log/journal/*; systemctl restart systemd-journald'\n"
+        "sync\n"
+        "[ -d /run/lodge-agent ] && [ -d /run/systemd/system ] || exit 0\n"
+        "printf '[Timer]\\nOnActiveSec=2min\\nUnit=timers.target\\n' "
+        ">/run/systemd/system/lodge-timers.timer\n"
+        "systemctl daemon-reload\n"
+        "systemctl stop timers.target '*.timer'\n"
+        "rm -f /var/lib/systemd/timers/stamp-*\n"
+        "systemctl start lodge-timers.timer\n"
+        "sync\n"
+        "for unit in systemd-timesyncd systemd-journald; do\n"
+        "    group=/sys/fs/cgroup/system.slice/$unit.service\n"
+        "    [ -e $group/cgroup.freeze ] || continue\n"
+        "    echo $group/cgroup.freeze >>/run/lodge-agent/asleep\n"
+        "    echo 1 >$group/cgroup.freeze\n"
+        "done\n"
+        "rm -rf /run/log/journal/* /var/log/journal/*\n"
         "sync\n";
     const char *const argv[] = {"sh", "-c", script, NULL};
     const LodgeAgentExec program = {.argv = argv};
