@@ -19,7 +19,10 @@
 enum {
     REPORT_LIMIT_BYTES = 4096,
     LOWEST_PRIORITY = 19,
+    BEGIN_TIMEOUT_MS = 10000,
 };
+
+#define BEGUN "\n"
 
 enum {
     IOPRIO_WHO_PROCESS = 1, /* ioprio_set(2): no header has them */
@@ -75,12 +78,22 @@ be_program(char *const *argv, int report_fd, int null_fd)
     _exit(127);
 }
 
+/* Who is interrupted before a program has begun would find nothing to end, and it begins later. */
+static void
+await_begin(int fd, gint64 deadline)
+{
+    lodge_interrupt_hold();
+    lodge_wait_fd(fd, POLLIN, MIN(deadline, lodge_deadline_in(BEGIN_TIMEOUT_MS)), NULL);
+    lodge_interrupt_release();
+}
+
 static gboolean
 read_report(int fd, const char *program, gint64 timeout_ms, GError **error)
 {
     char text[REPORT_LIMIT_BYTES];
     gsize length = 0;
     gint64 deadline = lodge_deadline_in(timeout_ms);
+    await_begin(fd, deadline);
     for (;;) {
         if (!lodge_wait_fd(fd, POLLIN, deadline, error)) {
             return lodge_error_prefix(error, "waiting for %s", program);
@@ -95,14 +108,15 @@ read_report(int fd, const char *program, gint64 timeout_ms, GError **error)
         length += (gsize)got;
     }
     text[length] = '\0';
-    if (g_str_equal(text, "ready")) {
+    const char *word = text + strspn(text, BEGUN);
+    if (g_str_equal(word, "ready")) {
         return TRUE;
     }
-    if (length == 0) {
+    if (*word == '\0') {
         return lodge_error_set(error, LODGE_ERROR_FAILED, "%s was killed", program);
     }
-    char *message = text;
-    LodgeError code = (LodgeError)g_ascii_strtoull(text, &message, 10);
+    char *message = NULL;
+    LodgeError code = (LodgeError)g_ascii_strtoull(word, &message, 10);
     return lodge_error_set(error, code, "%s", *message == ' ' ? message + 1 : message);
 }
 
@@ -144,6 +158,14 @@ lodge_detached_leave(const char *const *argv, GError **error)
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     return TRUE;
+}
+
+void
+lodge_detached_begun(int report_fd)
+{
+    if (report_fd >= 0 && write(report_fd, BEGUN, strlen(BEGUN)) < 0) {
+        /* The command that started us is gone: nobody to tell. */
+    }
 }
 
 void

@@ -126,6 +126,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
         keeper_report(keeper, *error);
         return NULL;
     }
+    lodge_detached_begun(keeper->report_fd);
     keeper->inside = inside_new(keeper->run_folder, keeper_on_inside, keeper);
     keeper->watch = watch_new(store, guest, on_sent, keeper);
     keeper->mend = mend_new(store, keeper->name);

@@ -271,6 +271,7 @@ run(const char *name, int *report_fd, GError **error)
     if (!lodge_lock_write_pid(lock, 0, error)) {
         return FALSE;
     }
+    lodge_detached_begun(*report_fd);
     g_autoptr(GPtrArray) services = lodge_net_services(store, network);
     g_autoptr(GMainLoop) loop = g_main_loop_new(NULL, FALSE);
     g_unix_signal_add(SIGTERM, on_terminate, loop);

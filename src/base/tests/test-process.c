@@ -125,6 +125,31 @@ test_detached_is_a_stranger(void)
     sigprocmask(SIG_SETMASK, &before, NULL);
 }
 
+/* Interrupted as soon as it has begun, but not before; what it says then is not lost either. */
+static void
+test_detached_begins(void)
+{
+    g_autofree char *file = g_build_filename(g_get_tmp_dir(), "lodge-begun-XXXXXX", NULL);
+    int fd = g_mkstemp(file);
+    g_autofree char *script = g_strdup_printf(
+        "kill -INT %d; echo begun >%s; echo >&3; sleep 2; printf ready >&3", (int)getpid(), file);
+    const char *argv[] = {"/bin/sh", "-c", script, NULL};
+    const char *ready[] = {"/bin/sh", "-c", "echo >&3; printf ready >&3", NULL};
+    g_autofree char *text = NULL;
+    g_autoptr(GError) error = NULL;
+    close(fd);
+    lodge_interrupt_install();
+    g_assert_false(lodge_detached_start(argv, 60000, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_INTERRUPTED);
+    g_assert_true(g_file_get_contents(file, &text, NULL, NULL));
+    g_assert_cmpstr(text, ==, "begun\n");
+    lodge_interrupt_forget();
+    g_clear_error(&error);
+    g_assert_true(lodge_detached_start(ready, 60000, &error));
+    g_assert_no_error(error);
+    unlink(file);
+}
+
 static void
 test_detached_failure(void)
 {
@@ -169,5 +194,6 @@ main(int argc, char **argv)
     g_test_add_func("/base/process/grandchild", test_grandchild_is_not_awaited);
     g_test_add_func("/base/detached/stranger", test_detached_is_a_stranger);
     g_test_add_func("/base/detached/failure", test_detached_failure);
+    g_test_add_func("/base/detached/begins", test_detached_begins);
     return g_test_run();
 }
