@@ -164,6 +164,26 @@ restore_tpm(const Restoration *restoration, GError **error)
     return snapshot->tpm == NULL || snapshot_copy_file(from, to, error);
 }
 
+/* From the end of what is now until the definition names what was then: not to be interrupted, or
+ * the guest would be ended for nothing. */
+static gboolean
+turn(const Restoration *restoration, const char *text, GError **error)
+{
+    Session *session = restoration->session;
+    gboolean fine = TRUE;
+    lodge_interrupt_hold();
+    if (session->state->has_qemu) {
+        lodge_progress_stage(restoration->progress, "QEMU ends");
+        fine = session_kill(session, error);
+    }
+    lodge_fault("restore-killed");
+    fine = fine && (lodge_store_guest_write(session->store, session->guest->name, text, error) ||
+                    lodge_error_prefix(error, "it is stopped, its disks are as they were"));
+    lodge_fault("restore-named");
+    lodge_interrupt_release();
+    return session_refresh(session, fine ? error : NULL) && fine;
+}
+
 /* Disks and definition. */
 static gboolean
 go_back(const Restoration *restoration, GError **error)
@@ -187,16 +207,7 @@ go_back(const Restoration *restoration, GError **error)
     fresh_layers_name(restoration->file, fresh, snapshot->name, variables);
     g_autofree char *text = g_key_file_to_data(restoration->file, NULL, NULL);
     lodge_fault("restore-prepared");
-    if (session->state->has_qemu) {
-        lodge_progress_stage(restoration->progress, "QEMU ends");
-        if (!session_kill(session, error)) {
-            return FALSE;
-        }
-    }
-    lodge_fault("restore-killed");
-    gboolean fine = lodge_store_guest_write(session->store, guest, text, error);
-    lodge_fault("restore-named");
-    return session_refresh(session, fine ? error : NULL) && fine;
+    return lodge_interrupt_check(error) && turn(restoration, text, error);
 }
 
 /* The guest's clock stood still; who has an agent learns what time it is. */
@@ -253,13 +264,13 @@ load(const Restoration *restoration, GError **error)
         session_refresh(session, NULL);
         return FALSE;
     }
+    lodge_interrupt_hold(); /* it is whole: who is interrupted now has it go on first */
     lodge_fault("restore-loaded");
     unlink(mark);
-    if (restoration->snapshot->paused) {
-        return TRUE;
-    }
-    if (!go_on(restoration, error)) {
-        return FALSE;
+    fine = restoration->snapshot->paused || go_on(restoration, error);
+    lodge_interrupt_release();
+    if (!fine || restoration->snapshot->paused) {
+        return fine;
     }
     set_clock(restoration);
     return TRUE;
