@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -36,6 +37,7 @@ enum {
     AGENT_TIMEOUT_MS = 30000,
     SAVE_TIMEOUT_MS = 5 * 60 * 1000,
     END_TIMEOUT_MS = 30000,
+    ENDING_MS = 500, /* from its last word on the monitor to its end */
     IDLE_LOOK_MS = 500,
     IDLE_PERCENT = 8, /* of a CPU; an emulated guest that does nothing takes some 2 */
     IDLE_LOOKS = 4,   /* in a row */
@@ -146,18 +148,28 @@ prepare(Parking *parking, const LodgePark *what, GError **error)
     return TRUE;
 }
 
-/* What QEMU said, if it ended. */
+/* Why something failed, if that is because QEMU ended. Its memory is a file: the kernel ends who
+ * writes to a place of it that the disk has no room for. */
 static gboolean
 explain(const Parking *parking, GError **error)
 {
+    siginfo_t end = {0};
+    if (parking->pid_fd < 0 ||
+        !lodge_wait_fd(parking->pid_fd, POLLIN, lodge_deadline_in(ENDING_MS), NULL) ||
+        waitid(P_PID, (id_t)parking->pid, &end, WEXITED | WNOHANG | WNOWAIT) < 0) {
+        return FALSE;
+    }
+    gboolean by_signal = end.si_code != CLD_EXITED;
     g_autofree char *path = file_of(parking, "qemu.log");
     g_autofree char *text = lodge_file_read(path, LOG_LIMIT_BYTES, NULL, NULL);
     g_autofree char *words = lodge_text_last_line(text != NULL ? text : "");
-    if (*words != '\0') {
-        g_clear_error(error);
-        return lodge_error_set(error, LODGE_ERROR_FAILED, "QEMU: %s", words);
+    g_clear_error(error);
+    if (by_signal && end.si_status == SIGBUS) {
+        return lodge_error_errno(error, ENOSPC, "its memory, in %s", parking->folder);
     }
-    return FALSE;
+    return *words != '\0' ? lodge_error_set(error, LODGE_ERROR_FAILED, "QEMU: %s", words)
+                          : lodge_error_set(error, LODGE_ERROR_FAILED, "QEMU ended (%s %d)",
+                                            by_signal ? "signal" : "status", end.si_status);
 }
 
 static gboolean
@@ -184,10 +196,8 @@ start(Parking *parking, GError **error)
     }
     gint64 deadline = lodge_deadline_in(QMP_TIMEOUT_MS);
     parking->qmp = lodge_qmp_connect(monitor, deadline, error);
-    if (parking->qmp == NULL) {
-        return explain(parking, error);
-    }
-    return lodge_qmp_run(parking->qmp, deadline, error, "set_link", "{s:s, s:b}", "name", "n0",
+    return parking->qmp != NULL &&
+           lodge_qmp_run(parking->qmp, deadline, error, "set_link", "{s:s, s:b}", "name", "n0",
                          "up", 0) &&
            lodge_qmp_run(parking->qmp, deadline, error, "cont", NULL);
 }
@@ -285,7 +295,7 @@ await_ready(Parking *parking, GError **error)
     g_autoptr(json_t) event = lodge_qmp_wait_event(parking->qmp, "VSERPORT_CHANGE", is_open, NULL,
                                                    lodge_deadline_in(BOOT_TIMEOUT_MS), error);
     if (event == NULL) {
-        return explain(parking, error);
+        return FALSE;
     }
     lodge_fault("park-booted");
     g_autoptr(LodgeAgent)
@@ -307,7 +317,7 @@ save(Parking *parking, GError **error)
     lodge_progress_stage(parking->progress, "it is put on disk");
     if (!lodge_qmp_run(parking->qmp, deadline, error, "stop", NULL) ||
         !machine_state_write(parking->qmp, state, deadline, error)) {
-        return explain(parking, error);
+        return FALSE;
     }
     lodge_fault("park-saved");
     if (!lodge_pid_fd_signal(parking->pid_fd, SIGTERM, error) ||
@@ -381,9 +391,12 @@ park(Parking *parking, const LodgePark *what, GError **error)
     parking->folder = lodge_warm_folder(parking->making);
     lodge_progress_stage(parking->progress, "QEMU starts");
     lodge_fault("park-begun");
-    if (!prepare(parking, what, error) || !start(parking, error) || !await_ready(parking, error) ||
-        !save(parking, error) || !finish(parking, error)) {
+    if (!prepare(parking, what, error)) {
         return FALSE;
+    }
+    if (!start(parking, error) || !await_ready(parking, error) || !save(parking, error) ||
+        !finish(parking, error)) {
+        return explain(parking, error);
     }
     lodge_event_append(parking->store, what->image, "parked", NULL);
     return TRUE;
