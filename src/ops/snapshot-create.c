@@ -30,6 +30,7 @@
 
 enum {
     MONITOR_TIMEOUT_MS = 10000,
+    FULL_BELOW_BYTES = 64 << 10,
 };
 
 typedef struct {
@@ -197,6 +198,19 @@ begin_memory(const Creation *creation, LiveSnapshot *live, int fd, GError **erro
            live_snapshot_write_memory(live, fd, error);
 }
 
+/* QEMU does not always say why. */
+static gboolean
+explain_memory(const Creation *creation, GError **error)
+{
+    g_autofree char *path = staging_path(creation, SNAPSHOT_MEMORY);
+    if (creation->wish->capture != NULL || lodge_file_system_free(path) >= FULL_BELOW_BYTES ||
+        !g_error_matches(*error, LODGE_ERROR, LODGE_ERROR_FAILED)) {
+        return FALSE;
+    }
+    g_clear_error(error);
+    return lodge_error_errno(error, ENOSPC, "Writing %s", path);
+}
+
 static gboolean
 take_with_memory(const Creation *creation, LiveSnapshot *live, GError **error)
 {
@@ -204,7 +218,11 @@ take_with_memory(const Creation *creation, LiveSnapshot *live, GError **error)
     lodge_autofd fd = open_memory(creation, error);
     gboolean begun = fd >= 0 && begin_memory(creation, live, fd, error);
     lodge_fd_clear(&fd); /* it is QEMU's: who reads it hears when QEMU is done */
-    return begun && take_disks(creation, live, error) && live_snapshot_finish_memory(live, error) &&
+    if (!begun) {
+        return explain_memory(creation, error);
+    }
+    return take_disks(creation, live, error) &&
+           (live_snapshot_finish_memory(live, error) || explain_memory(creation, error)) &&
            live_snapshot_resume(live, error);
 }
 
