@@ -141,17 +141,18 @@ check_overlap(LodgeNet *net, const LodgeNetwork *network, const LodgePrefix *pre
     return taken != NULL && lodge_prefix_check_free(prefix, owner, taken, error);
 }
 
+/* NULL: none was, or is to be. */
 static gboolean
-change(LodgeNet *net, const LodgeNetwork *network, const LodgePrefix *old, const LodgePrefix *new,
-       const guint32 *lifetimes_s, GError **error)
+change(LodgeNet *net, const LodgeNetwork *network, const LodgePrefix *before,
+       const LodgePrefix *after, const guint32 *lifetimes_s, GError **error)
 {
     int bridge = lodge_link_index(network->bridge);
-    gboolean is_same = old != NULL && new != NULL &&lodge_prefix_equal(old, new);
-    if (old != NULL && !is_same) {
-        remove_address(net, bridge, old);
+    gboolean is_same = before != NULL && after != NULL && lodge_prefix_equal(before, after);
+    if (before != NULL && !is_same) {
+        remove_address(net, bridge, before);
     }
-    if (new != NULL && bridge != 0) {
-        put_address(net, bridge, new, lifetimes_s[0], lifetimes_s[1]);
+    if (after != NULL && bridge != 0) {
+        put_address(net, bridge, after, lifetimes_s[0], lifetimes_s[1]);
     }
     return lodge_netlink_send(net->netlink, error) &&
            (is_same || lodge_net_reload_firewall(net, NULL, error));
