@@ -7,6 +7,7 @@
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
+#include <linux/veth.h>
 #include <net/if.h>
 #include <string.h>
 
@@ -89,6 +90,31 @@ lodge_link_add_bridge(LodgeNetlink *netlink, const LodgeBridgeSpec *spec)
         nla_put_string(message, IFLA_IFALIAS, spec->alias);
     }
     put_no_addresses(message);
+}
+
+void
+lodge_link_add_pair(LodgeNetlink *netlink, const LodgePairSpec *spec)
+{
+    struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
+    struct nl_msg *message = lodge_netlink_message(netlink, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL,
+                                                   "Making link %s", spec->outer);
+    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
+    nla_put_string(message, IFLA_IFNAME, spec->outer);
+    struct nlattr *info = nla_nest_start(message, IFLA_LINKINFO);
+    nla_put_string(message, IFLA_INFO_KIND, "veth");
+    struct nlattr *data = nla_nest_start(message, IFLA_INFO_DATA);
+    struct nlattr *peer = nla_nest_start(message, VETH_INFO_PEER);
+    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
+    nla_put_string(message, IFLA_IFNAME, spec->inner);
+    if (spec->inner_mac != NULL) {
+        put_mac(message, spec->inner_mac);
+    }
+    if (spec->inner_pid != 0) {
+        nla_put_u32(message, IFLA_NET_NS_PID, (guint32)spec->inner_pid);
+    }
+    nla_nest_end(message, peer);
+    nla_nest_end(message, data);
+    nla_nest_end(message, info);
 }
 
 void
@@ -281,55 +307,46 @@ lodge_link_bare_address(LodgeNetlink *netlink, int index, const LodgePrefix *add
     put_address(netlink, index, address, IFA_F_NOPREFIXROUTE, TRUE);
 }
 
+/* Begin the message, with its target; the rest of the way is the caller's. */
+static struct nl_msg *
+route_message(LodgeNetlink *netlink, struct rtmsg head, const LodgePrefix *target, gboolean add)
+{
+    g_autofree char *text = lodge_prefix_format(target);
+    head.rtm_family = (guint8)target->family;
+    head.rtm_dst_len = (guint8)target->length;
+    head.rtm_table = RT_TABLE_MAIN;
+    head.rtm_protocol = RTPROT_STATIC;
+    struct nl_msg *message = lodge_netlink_message(
+        netlink, add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
+        "%s %sroute %s", add ? "Adding" : "Removing",
+        head.rtm_type == RTN_UNREACHABLE ? "unreachable " : "", text);
+    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
+    nla_put(message, RTA_DST, (int)lodge_prefix_width(target) / 8, target->bytes);
+    if (!add) {
+        lodge_netlink_tolerate(netlink, ESRCH);
+    }
+    return message;
+}
+
 void
 lodge_link_route(LodgeNetlink *netlink, int index, const LodgePrefix *target,
                  const LodgePrefix *gateway, gboolean add)
 {
-    int width = (int)lodge_prefix_width(target) / 8;
-    g_autofree char *text = lodge_prefix_format(target);
-    struct rtmsg head = {
-        .rtm_family = (guint8)target->family,
-        .rtm_dst_len = (guint8)target->length,
-        .rtm_table = RT_TABLE_MAIN,
-        .rtm_protocol = RTPROT_STATIC,
-        .rtm_scope = !add ? RT_SCOPE_NOWHERE
-                          : (gateway != NULL || target->family == AF_INET6 ? RT_SCOPE_UNIVERSE
-                                                                           : RT_SCOPE_LINK),
-        .rtm_type = add ? RTN_UNICAST : RTN_UNSPEC,
-    };
-    struct nl_msg *message = lodge_netlink_message(
-        netlink, add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
-        "%s route %s", add ? "Adding" : "Removing", text);
-    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
-    nla_put(message, RTA_DST, width, target->bytes);
+    gboolean is_direct = gateway == NULL && target->family == AF_INET;
+    struct rtmsg head = {.rtm_scope = is_direct ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE,
+                         .rtm_type = RTN_UNICAST};
+    const struct rtmsg any = {.rtm_scope = RT_SCOPE_NOWHERE, .rtm_type = RTN_UNSPEC};
+    struct nl_msg *message = route_message(netlink, add ? head : any, target, add);
     nla_put_u32(message, RTA_OIF, (guint32)index);
     if (gateway != NULL) {
-        nla_put(message, RTA_GATEWAY, width, gateway->bytes);
-    }
-    if (!add) {
-        lodge_netlink_tolerate(netlink, ESRCH);
+        nla_put(message, RTA_GATEWAY, (int)lodge_prefix_width(target) / 8, gateway->bytes);
     }
 }
 
 void
 lodge_link_unreachable(LodgeNetlink *netlink, const LodgePrefix *target, gboolean add)
 {
-    g_autofree char *text = lodge_prefix_format(target);
-    struct rtmsg head = {
-        .rtm_family = (guint8)target->family,
-        .rtm_dst_len = (guint8)target->length,
-        .rtm_table = RT_TABLE_MAIN,
-        .rtm_protocol = RTPROT_STATIC,
-        .rtm_type = RTN_UNREACHABLE,
-    };
-    struct nl_msg *message = lodge_netlink_message(
-        netlink, add ? RTM_NEWROUTE : RTM_DELROUTE, add ? NLM_F_CREATE | NLM_F_REPLACE : 0,
-        "%s unreachable route %s", add ? "Adding" : "Removing", text);
-    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
-    nla_put(message, RTA_DST, (int)lodge_prefix_width(target) / 8, target->bytes);
-    if (!add) {
-        lodge_netlink_tolerate(netlink, ESRCH);
-    }
+    route_message(netlink, (struct rtmsg){.rtm_type = RTN_UNREACHABLE}, target, add);
 }
 
 void

@@ -24,6 +24,15 @@ typedef struct {
 void lodge_link_add_bridge(LodgeNetlink *netlink, const LodgeBridgeSpec *spec);
 
 typedef struct {
+    const char *outer, *inner;
+    const char *inner_mac; /* NULL: the kernel's choice */
+    pid_t inner_pid;       /* the inner one is in this process's network namespace; 0: in ours */
+} LodgePairSpec;
+
+/* Two links: what goes out on one comes in on the other. */
+void lodge_link_add_pair(LodgeNetlink *netlink, const LodgePairSpec *spec);
+
+typedef struct {
     const char *name;
     int uplink; /* the index of the link whose tagged frames it gets */
     guint id;

@@ -8,8 +8,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if_link.h>
-#include <linux/veth.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -102,26 +100,8 @@ be_child(const LodgeProbeRun *run, int begin_fd, int answer_fd)
 static gboolean
 make_pair(LodgeNet *net, const char *outer, const char *mac, pid_t pid, GError **error)
 {
-    struct ifinfomsg head = {.ifi_family = AF_UNSPEC};
-    struct nl_msg *message = lodge_netlink_message(
-        net->netlink, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, "Making link %s", outer);
-    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
-    nla_put_string(message, IFLA_IFNAME, outer);
-    struct nlattr *info = nla_nest_start(message, IFLA_LINKINFO);
-    nla_put_string(message, IFLA_INFO_KIND, "veth");
-    struct nlattr *data = nla_nest_start(message, IFLA_INFO_DATA);
-    struct nlattr *peer = nla_nest_start(message, VETH_INFO_PEER);
-    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
-    nla_put_string(message, IFLA_IFNAME, INNER);
-    guint8 octets[6];
-    for (gsize i = 0; i < sizeof octets; i++) {
-        octets[i] = (guint8)g_ascii_strtoull(mac + 3 * i, NULL, 16);
-    }
-    nla_put(message, IFLA_ADDRESS, sizeof octets, octets);
-    nla_put_u32(message, IFLA_NET_NS_PID, (guint32)pid);
-    nla_nest_end(message, peer);
-    nla_nest_end(message, data);
-    nla_nest_end(message, info);
+    LodgePairSpec pair = {.outer = outer, .inner = INNER, .inner_mac = mac, .inner_pid = pid};
+    lodge_link_add_pair(net->netlink, &pair);
     return lodge_netlink_send(net->netlink, error);
 }
 
