@@ -27,13 +27,27 @@ const GOptionEntry lodge_options_network_stop[] = {
     {NULL},
 };
 
+/* The network is there all the same, which its user would hear of next time. */
+static gboolean
+start_new(LodgeCli *cli, const char *name, GError **error)
+{
+    g_autoptr(GError) problem = NULL;
+    if (lodge_network_start(cli->store, name, &problem)) {
+        return TRUE;
+    }
+    return lodge_error_set(error, (LodgeError)problem->code,
+                           "%s; network %s is defined all the same: `lodge network start %s` "
+                           "tries again, `lodge network delete %s` removes it",
+                           problem->message, name, name, name);
+}
+
 gboolean
 lodge_cmd_network_create(LodgeCli *cli, int argc, char **argv, GError **error)
 {
     (void)argc;
     const char *name = argv[1];
     if (!lodge_network_create(cli->store, name, (const char *const *)argv + 2, error) ||
-        (option_start && !lodge_network_start(cli->store, name, error))) {
+        (option_start && !start_new(cli, name, error))) {
         return FALSE;
     }
     g_autoptr(LodgeNetwork) network = lodge_store_network(cli->store, name, error);

@@ -117,6 +117,17 @@ def test_the_default_network_gives_way_to_what_the_host_has(system):
 
 @pytest.mark.skipif(not shutil.which("tayga") or not shutil.which("unbound"),
                     reason="needs tayga and unbound")
+def test_a_new_network_that_does_not_start_is_there(host):
+    lodge = host.lodge
+    refused = lodge("network", "create", "lan", "mode=bridged", "bridge=br9", "--start",
+                    status=NOT_FOUND)
+    assert "no bridge br9" in refused.message and "lodge network start lan" in refused.message
+    assert "lodge network delete lan" in refused.message
+    host.sh("ip link add br9 type bridge")
+    lodge("network", "start", "lan")
+    lodge("network", "delete", "lan", "--yes")
+
+
 def test_a_resolver_follows_the_host_s(system):
     lodge = system.lodge
     etc = lodge.folder.parent / "etc"
