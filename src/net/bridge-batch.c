@@ -1,14 +1,15 @@
 /* The messages that move the host's addresses to a bridge, and back. */
 #include "config.h"
 
+#include <net/if.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/base.h"
 #include "net/bridge-private.h"
+#include "net/detour.h"
 #include "net/link.h"
 #include "net/sysctl.h"
 
@@ -62,22 +63,6 @@ lodge_bridge_change_read(const char *path, GError **error)
     return change->state != NULL ? g_steal_pointer(&change) : NULL;
 }
 
-/* Send the batch without being interrupted by other programs: while the kernel makes a link a port
- * it drops what comes in, so on a busy host each time slice of another would be lost packets. Where
- * that is not allowed it goes as it goes. */
-static gboolean
-send_at_once(LodgeNet *net, GError **error)
-{
-    const struct sched_param first = {.sched_priority = 1};
-    const struct sched_param usual = {0};
-    gboolean is_first = sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &first) == 0;
-    gboolean fine = lodge_netlink_send(net->netlink, error);
-    if (is_first) {
-        sched_setscheduler(0, SCHED_OTHER, &usual);
-    }
-    return fine;
-}
-
 /* The addresses' first part. It stands alone, as an IPv6 address is the host's own only when a
  * worker of the kernel has come by; what would go on meanwhile, not least taking a bridge apart,
  * which keeps that worker waiting, would lose packets. */
@@ -85,7 +70,7 @@ static gboolean
 add_addresses(LodgeNet *net, const LodgeBridgeChange *change, int index, GError **error)
 {
     gint64 deadline = lodge_deadline_in(AT_WORK_MS);
-    lodge_link_state_add_addresses(net->netlink, change->state, index);
+    lodge_link_state_add_addresses(net->netlink, change->state, index, TRUE);
     if (!lodge_netlink_send(net->netlink, error)) {
         return FALSE;
     }
@@ -96,27 +81,118 @@ add_addresses(LodgeNet *net, const LodgeBridgeChange *change, int index, GError 
     return TRUE;
 }
 
+static gboolean
+is_running(LodgeNet *net, const char *link)
+{
+    LodgeLinkInfo info;
+    return lodge_link_look(net->netlink, link, &info) && (info.flags & IFF_RUNNING);
+}
+
+/* A bridge whose first port is there sends nothing before a worker of the kernel has come by. If
+ * the port's own cable is unplugged, it never will. */
 static void
-fill_to_bridge(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
+await_bridge(LodgeNet *net, const LodgeBridgeChange *change)
+{
+    gint64 deadline = lodge_deadline_in(AT_WORK_MS);
+    while (is_running(net, change->uplink) && !is_running(net, change->bridge) &&
+           !lodge_deadline_passed(deadline)) {
+        poll(NULL, 0, 1);
+    }
+}
+
+/* Frames led around come in on the bridge while what goes out may still take the uplink: a strict
+ * filter of sources must let that pass. Returns what the bridge's filter was. */
+static char *
+begin_detour(LodgeNet *net, const LodgeBridgeChange *change)
+{
+    g_autofree char *key = g_strdup_printf("net/ipv4/conf/%s/rp_filter", change->bridge);
+    g_autofree char *all = lodge_sysctl_get("net/ipv4/conf/all/rp_filter");
+    g_autofree char *own = lodge_sysctl_get(key);
+    if (own != NULL && (g_strcmp0(all, "1") == 0 || g_str_equal(own, "1"))) {
+        lodge_sysctl_set(key, "2", NULL);
+    }
+    lodge_detour_begin(net, change->uplink, change->bridge);
+    return g_steal_pointer(&own);
+}
+
+static void
+end_detour(LodgeNet *net, const LodgeBridgeChange *change, const char *filter)
+{
+    g_autofree char *key = g_strdup_printf("net/ipv4/conf/%s/rp_filter", change->bridge);
+    g_autofree char *now = lodge_sysctl_get(key);
+    lodge_detour_end(net);
+    if (filter != NULL && now != NULL && !g_str_equal(now, filter)) {
+        lodge_sysctl_set(key, filter, NULL);
+    }
+}
+
+static void
+fill_port(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
 {
     lodge_link_state_add_neighbours(net->netlink, change->state, bridge);
     lodge_link_set_master(net->netlink, change->uplink, uplink, bridge);
-    lodge_link_state_replace_routes(net->netlink, change->state, bridge);
-    lodge_link_state_delete_addresses(net->netlink, change->state, uplink);
 }
 
-/* What goes out takes the new way first: a port that leaves a bridge lets through what comes in
- * almost at once, but the kernel then waits for all processors before it goes on, and what would go
- * out through the empty bridge meanwhile would be lost. */
 static void
-fill_to_uplink(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
+fill_bridge(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
+{
+    lodge_link_state_add_addresses(net->netlink, change->state, bridge, FALSE);
+    lodge_link_state_replace_routes(net->netlink, change->state, bridge);
+    lodge_link_state_delete_addresses(net->netlink, change->state, uplink, AF_UNSPEC);
+}
+
+static gboolean
+move_to_bridge(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge,
+               GError **error)
+{
+    if (!add_addresses(net, change, bridge, error)) {
+        return FALSE;
+    }
+    g_autofree char *filter = begin_detour(net, change);
+    fill_port(net, change, uplink, bridge);
+    gboolean fine = lodge_netlink_send(net->netlink, error);
+    if (fine) {
+        await_bridge(net, change);
+        fill_bridge(net, change, uplink, bridge);
+        fine = lodge_netlink_send(net->netlink, error);
+    }
+    end_detour(net, change, filter);
+    return fine;
+}
+
+/* What goes out takes the new way first: behind a bridge without port it would be lost. Answers to
+ * IPv6 pings go out where these came in, if there is an address; sources of IPv4 pass a filter only
+ * if there is one, so there it is kept and only its route stands back. */
+static void
+fill_uplink(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge)
 {
     lodge_link_state_add_neighbours(net->netlink, change->state, uplink);
+    lodge_link_state_add_addresses(net->netlink, change->state, uplink, FALSE);
     lodge_link_state_replace_routes(net->netlink, change->state, uplink);
     if (bridge != 0) {
-        lodge_link_state_delete_addresses(net->netlink, change->state, bridge);
+        lodge_link_state_defer_prefixes(net->netlink, change->state, bridge);
+        lodge_link_state_delete_addresses(net->netlink, change->state, bridge, AF_INET6);
     }
+}
+
+/* What fails does not keep the rest from being tried: it is the way out. */
+static gboolean
+move_to_uplink(LodgeNet *net, const LodgeBridgeChange *change, int uplink, int bridge,
+               GError **error)
+{
+    gboolean fine = add_addresses(net, change, uplink, error);
+    g_autofree char *filter = begin_detour(net, change);
+    fill_uplink(net, change, uplink, bridge);
+    fine = lodge_netlink_send(net->netlink, fine ? error : NULL) && fine;
+    lodge_detour_let_pass();
     lodge_link_set_master(net->netlink, change->uplink, uplink, 0);
+    fine = lodge_netlink_send(net->netlink, fine ? error : NULL) && fine;
+    end_detour(net, change, filter);
+    if (bridge != 0) {
+        lodge_link_state_delete_addresses(net->netlink, change->state, bridge, AF_UNSPEC);
+        fine = lodge_netlink_send(net->netlink, fine ? error : NULL) && fine;
+    }
+    return fine;
 }
 
 static gboolean
@@ -174,14 +250,10 @@ lodge_bridge_reverse(LodgeNet *net, const LodgeBridgeChange *change, GError **er
         return lodge_error_set(error, LODGE_ERROR_NOT_FOUND, "%s is gone",
                                uplink == 0 ? change->uplink : change->bridge);
     }
-    /* What fails does not keep the rest from being tried: it is the way out. */
-    gboolean fine = add_addresses(net, change, change->to_bridge ? uplink : bridge, error);
     if (!change->to_bridge) {
-        fill_to_bridge(net, change, uplink, bridge);
-        return send_at_once(net, fine ? error : NULL) && fine;
+        return move_to_bridge(net, change, uplink, bridge, error);
     }
-    fill_to_uplink(net, change, uplink, bridge);
-    fine = send_at_once(net, fine ? error : NULL) && fine;
+    gboolean fine = move_to_uplink(net, change, uplink, bridge, error);
     lodge_bridge_remove(net, change->bridge);
     return fine;
 }
@@ -197,15 +269,8 @@ lodge_bridge_carry_out(LodgeNet *net, const LodgeBridgeChange *change, GError **
     }
     int uplink = lodge_link_index(change->uplink);
     int bridge = lodge_link_index(change->bridge);
-    if (!add_addresses(net, change, change->to_bridge ? bridge : uplink, error)) {
-        return FALSE;
-    }
-    if (change->to_bridge) {
-        fill_to_bridge(net, change, uplink, bridge);
-    } else {
-        fill_to_uplink(net, change, uplink, bridge);
-    }
-    return send_at_once(net, error);
+    return change->to_bridge ? move_to_bridge(net, change, uplink, bridge, error)
+                             : move_to_uplink(net, change, uplink, bridge, error);
 }
 
 char **
@@ -221,11 +286,12 @@ lodge_bridge_describe(const LodgeBridgeChange *change, GError **error)
         LodgeBridgeSpec spec = {.name = change->bridge, .up = TRUE};
         lodge_link_add_bridge(unsent, &spec);
     }
-    lodge_link_state_add_addresses(unsent, change->state, uplink);
     if (change->to_bridge) {
-        fill_to_bridge(&dry, change, uplink, 1); /* it has no number yet, and none is said */
+        fill_port(&dry, change, uplink, 1); /* it has no number yet, and none is said */
+        fill_bridge(&dry, change, uplink, 1);
     } else {
-        fill_to_uplink(&dry, change, uplink, lodge_link_index(change->bridge));
+        fill_uplink(&dry, change, uplink, lodge_link_index(change->bridge));
+        lodge_link_set_master(unsent, change->uplink, uplink, 0);
     }
     return lodge_netlink_describe(unsent);
 }

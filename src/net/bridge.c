@@ -2,11 +2,15 @@
  *
  * What the link has is captured and written to .bridge.json; the watchdog is started, and has said
  * that it watches, before anything changes. Then the bridge is made with the uplink's MAC, up, and
- * gets the addresses, IPv6 without duplicate detection; when the kernel has made them work, one
- * batch of netlink messages is sent by one system call, so that at no moment the host is without
- * its address, route or neighbours:
+ * gets the addresses, IPv6 without duplicate detection. When the kernel has made them work:
  *
- *   neighbours to the bridge, uplink becomes a port, routes replaced, addresses off the uplink
+ *   detour          what comes in on the uplink is received as if on the bridge (net/detour.h)
+ *   first batch     neighbours to the bridge, uplink becomes a port; the bridge starts sending
+ *   second batch    routes replaced, addresses off the uplink
+ *   detour's end
+ *
+ * Until the second batch what goes out takes the uplink. So nothing is lost, however long the
+ * kernel takes for a port. The way back is the same in the other order.
  *
  * A batch is no transaction: each acknowledgement is looked at, and on the first failure the
  * reverse batch is sent, made of the same captured messages. Undoing is that reverse batch too. Who
@@ -24,6 +28,7 @@
 
 #include "base/base.h"
 #include "net/bridge-private.h"
+#include "net/detour.h"
 #include "net/dhcp-client.h"
 #include "net/link.h"
 
@@ -387,6 +392,7 @@ lodge_bridge_confirm(LodgeNet *net, LodgeBridgeConfirmed *out_change, GError **e
         return lodge_error_set(error, LODGE_ERROR_NOT_FOUND,
                                "nothing waits for confirmation (was it undone already?)");
     }
+    lodge_detour_end(net); /* who made the change may have been killed at its end */
     if (!lodge_bridge_files_write(net, change, error)) {
         return lodge_error_prefix(error, "not confirmed, and undone in time");
     }

@@ -11,6 +11,8 @@
 
 #include "base/base.h"
 
+enum { DEFERRED_METRIC = 0x7fffffff };
+
 void
 lodge_link_state_free(LodgeLinkState *state)
 {
@@ -300,28 +302,53 @@ lodge_link_state_routes(const LodgeLinkState *state)
     return g_strv_builder_end(lines);
 }
 
-void
-lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index)
+static void
+add_address(LodgeNetlink *netlink, GBytes *body, int index, guint32 added, guint32 metric)
 {
     /* A label begins with the old link's name. */
     static const int excepted[] = {IFA_LABEL, IFA_FLAGS};
+    static const int deferred[] = {IFA_LABEL, IFA_FLAGS, IFA_RT_PRIORITY};
     const guint32 kept = IFA_F_NOPREFIXROUTE | IFA_F_MANAGETEMPADDR | IFA_F_HOMEADDRESS |
                          IFA_F_MCAUTOJOIN;
+    struct ifaddrmsg head = *(const struct ifaddrmsg *)g_bytes_get_data(body, NULL);
+    struct nlattr *flags = attribute(body, sizeof head, IFA_FLAGS);
+    g_autofree char *text = describe_address(body);
+    head.ifa_index = (guint32)index;
+    head.ifa_flags = 0;
+    struct nl_msg *message = lodge_netlink_message(
+        netlink, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, "Adding address %s", text);
+    nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
+    if (metric == 0) {
+        copy_but(message, body, sizeof head, excepted, G_N_ELEMENTS(excepted));
+    } else {
+        copy_but(message, body, sizeof head, deferred, G_N_ELEMENTS(deferred));
+        nla_put_u32(message, IFA_RT_PRIORITY, metric);
+    }
+    nla_put_u32(message, IFA_FLAGS, (flags != NULL ? nla_get_u32(flags) & kept : 0) | added);
+    lodge_netlink_tolerate(netlink, EEXIST);
+}
+
+void
+lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index,
+                               gboolean bare)
+{
+    const guint32 added = IFA_F_NODAD | (bare ? IFA_F_NOPREFIXROUTE : 0);
     for (guint i = 0; i < state->addresses->len; i++) {
         GBytes *body = state->addresses->pdata[i];
-        struct ifaddrmsg head = *(const struct ifaddrmsg *)g_bytes_get_data(body, NULL);
-        struct nlattr *flags = attribute(body, sizeof head, IFA_FLAGS);
-        g_autofree char *text = describe_address(body);
-        head.ifa_index = (guint32)index;
-        head.ifa_flags = 0;
-        struct nl_msg *message = lodge_netlink_message(
-            netlink, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, "Adding address %s", text);
-        nlmsg_append(message, &head, sizeof head, NLMSG_ALIGNTO);
-        copy_but(message, body, sizeof head, excepted, G_N_ELEMENTS(excepted));
-        nla_put_u32(message, IFA_FLAGS,
-                    (flags != NULL ? nla_get_u32(flags) & kept : 0) |
-                        (head.ifa_family == AF_INET6 ? IFA_F_NODAD : 0));
-        lodge_netlink_tolerate(netlink, EEXIST);
+        const struct ifaddrmsg *head = g_bytes_get_data(body, NULL);
+        add_address(netlink, body, index, head->ifa_family == AF_INET6 ? added : 0, 0);
+    }
+}
+
+void
+lodge_link_state_defer_prefixes(LodgeNetlink *netlink, const LodgeLinkState *state, int index)
+{
+    for (guint i = 0; i < state->addresses->len; i++) {
+        GBytes *body = state->addresses->pdata[i];
+        const struct ifaddrmsg *head = g_bytes_get_data(body, NULL);
+        if (head->ifa_family == AF_INET) {
+            add_address(netlink, body, index, 0, DEFERRED_METRIC);
+        }
     }
 }
 
@@ -369,7 +396,8 @@ lodge_link_state_is_at_work(LodgeNetlink *netlink, const LodgeLinkState *state, 
 }
 
 void
-lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index)
+lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index,
+                                  int family)
 {
     /* Backwards: without its primary address, the kernel drops secondary ones by itself. */
     for (guint i = state->addresses->len; i > 0; i--) {
@@ -378,6 +406,9 @@ lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *s
         struct nlattr *local = attribute(body, sizeof head, IFA_LOCAL);
         struct nlattr *address = attribute(body, sizeof head, IFA_ADDRESS);
         g_autofree char *text = describe_address(body);
+        if (family != AF_UNSPEC && head.ifa_family != family) {
+            continue;
+        }
         head.ifa_index = (guint32)index;
         head.ifa_flags = 0;
         struct nl_msg *message = lodge_netlink_message(netlink, RTM_DELADDR, 0,

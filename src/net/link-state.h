@@ -30,13 +30,20 @@ json_t *lodge_link_state_json(const LodgeLinkState *state);
 LodgeLinkState *lodge_link_state_from_json(const json_t *value, GError **error);
 
 /* Add messages to the batch that give all of it to link @index. IPv6 addresses skip duplicate
- * detection: they are not new on the segment. */
-void lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
+ * detection: they are not new on the segment. With @bare they bring no route to their prefix yet:
+ * the kernel prefers one on the link that a ping came in on, even if nothing goes out there. Given
+ * again without, they bring it. */
+void lodge_link_state_add_addresses(LodgeNetlink *netlink, const LodgeLinkState *state, int index,
+                                    gboolean bare);
+/* Add messages that let any other link's route to an IPv4 prefix come before that of link @index,
+ * which has the addresses. Adding them again ends it. */
+void lodge_link_state_defer_prefixes(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
 /* Are all IPv6 addresses at work on link @index? The kernel adds the route by which an address is
  * the host's own later, in a worker. */
 gboolean lodge_link_state_is_at_work(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
+/* Those of @family; AF_UNSPEC: all. */
 void lodge_link_state_delete_addresses(LodgeNetlink *netlink, const LodgeLinkState *state,
-                                       int index);
+                                       int index, int family);
 void lodge_link_state_add_neighbours(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
 void lodge_link_state_replace_routes(LodgeNetlink *netlink, const LodgeLinkState *state, int index);
 
