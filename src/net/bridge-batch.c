@@ -81,22 +81,13 @@ add_addresses(LodgeNet *net, const LodgeBridgeChange *change, int index, GError 
     return TRUE;
 }
 
-static gboolean
-is_running(LodgeNet *net, const char *link)
-{
-    LodgeLinkInfo info;
-    return lodge_link_look(net->netlink, link, &info) && (info.flags & IFF_RUNNING);
-}
-
-/* A bridge whose first port is there sends nothing before a worker of the kernel has come by. If
- * the port's own cable is unplugged, it never will. */
+/* If the uplink's own cable is unplugged, the bridge never will. */
 static void
 await_bridge(LodgeNet *net, const LodgeBridgeChange *change)
 {
-    gint64 deadline = lodge_deadline_in(AT_WORK_MS);
-    while (is_running(net, change->uplink) && !is_running(net, change->bridge) &&
-           !lodge_deadline_passed(deadline)) {
-        poll(NULL, 0, 1);
+    LodgeLinkInfo info;
+    if (lodge_link_look(net->netlink, change->uplink, &info) && (info.flags & IFF_RUNNING)) {
+        lodge_detour_await_bridge(net, change->bridge);
     }
 }
 

@@ -10,10 +10,10 @@
 
 #include "net/detour.h"
 
+#include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/membarrier.h>
-#include <net/if.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -22,7 +22,7 @@
 #include "net/link.h"
 
 enum {
-    RUNNING_MS = 2000,
+    SENDING_MS = 2000,
     PASSING_MS = 500,
     STATISTICS_LIMIT_BYTES = 1 << 20,
     WAITING_FIELD = 11, /* in the kernel's table of what processors received */
@@ -33,21 +33,20 @@ enum {
 #define TABLE "lodge-detour"
 
 static gboolean
-is_running(LodgeNet *net, const char *link)
+is_sending(LodgeNet *net, const char *link)
 {
     LodgeLinkInfo info;
-    return lodge_link_look(net->netlink, link, &info) && (info.flags & IFF_RUNNING);
+    return lodge_link_look(net->netlink, link, &info) && info.state == IF_OPER_UP;
 }
 
-/* A bridge whose first port goes up does so itself when a worker of the kernel has come by. */
-static gboolean
-await_running(LodgeNet *net, const char *link)
+gboolean
+lodge_detour_await_bridge(LodgeNet *net, const char *bridge)
 {
-    gint64 deadline = lodge_deadline_in(RUNNING_MS);
-    while (!is_running(net, link) && !lodge_deadline_passed(deadline)) {
+    gint64 deadline = lodge_deadline_in(SENDING_MS);
+    while (!is_sending(net, bridge) && !lodge_deadline_passed(deadline)) {
         poll(NULL, 0, 1);
     }
-    return is_running(net, link);
+    return is_sending(net, bridge);
 }
 
 /* The bridge is to send nothing to this port: not what it floods, nor what it learns from it. */
@@ -79,10 +78,11 @@ make_pair(LodgeNet *net, const LodgeLinkInfo *bridge)
     LodgePortSpec into = {.name = INTO, .index = lodge_link_index(INTO), .mtu = bridge->mtu};
     LodgePortSpec out = {
         .name = OUT, .index = lodge_link_index(OUT), .master = bridge->index, .mtu = bridge->mtu};
-    lodge_link_begin_routed(net->netlink, &into);
     lodge_link_enslave(net->netlink, &out);
     silence(net, OUT, out.index);
     lodge_link_set_up(net->netlink, OUT, out.index, TRUE);
+    /* Last, so that it sends at once: one that waits for its other end waits for a worker, too. */
+    lodge_link_begin_routed(net->netlink, &into);
     return lodge_netlink_send(net->netlink, NULL);
 }
 
@@ -135,7 +135,7 @@ lodge_detour_begin(LodgeNet *net, const char *uplink, const char *bridge)
     LodgeLinkInfo info;
     lodge_detour_end(net);
     gboolean fine = lodge_link_look(net->netlink, bridge, &info) && make_pair(net, &info) &&
-                    await_running(net, bridge) && install_rules(net, uplink, info.mac);
+                    lodge_detour_await_bridge(net, bridge) && install_rules(net, uplink, info.mac);
     if (!fine) {
         lodge_detour_end(net);
     }

@@ -17,3 +17,7 @@ void lodge_detour_end(LodgeNet *net);
 /* Wait until frames that were under way when something changed have gone their way: each processor
  * has done what it was at, and what waited for it. */
 void lodge_detour_let_pass(void);
+
+/* Wait until bridge @bridge, whose first port is there, sends: a worker of the kernel sees to that.
+ * FALSE: it does not. */
+gboolean lodge_detour_await_bridge(LodgeNet *net, const char *bridge);

@@ -448,6 +448,7 @@ take_link(struct nlmsghdr *answer, gpointer data)
     info->index = head->ifi_index;
     info->flags = head->ifi_flags;
     info->master = parts[IFLA_MASTER] != NULL ? (int)nla_get_u32(parts[IFLA_MASTER]) : 0;
+    info->state = parts[IFLA_OPERSTATE] != NULL ? nla_get_u8(parts[IFLA_OPERSTATE]) : 0;
     info->mtu = parts[IFLA_MTU] != NULL ? nla_get_u32(parts[IFLA_MTU]) : 0;
     if (parts[IFLA_ADDRESS] != NULL && nla_len(parts[IFLA_ADDRESS]) == 6) {
         const guint8 *mac = nla_data(parts[IFLA_ADDRESS]);

@@ -102,6 +102,7 @@ typedef struct {
     int master; /* 0: none */
     guint mtu;
     guint flags; /* IFF_… */
+    guint state; /* IF_OPER_…: it is up when the kernel also sends by it */
     char mac[18];
     char kind[16];   /* "bridge", "veth", "tun"; "" for hardware */
     char alias[256]; /* "" if none */
