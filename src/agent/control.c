@@ -15,6 +15,7 @@ bool
 control_init(Control *control)
 {
     control->is_greeted = control->addresses_changed = false;
+    info_fill_system(message_begin()); /* read now, while nobody waits */
     return link_init(&control->link, -1, settings.port_dir == NULL);
 }
 
@@ -35,7 +36,11 @@ tell_info(Control *control, uint8_t type)
     Message *message = message_begin();
     gethostname(control->told_name, sizeof control->told_name - 1);
     message_text(message, FIELD_VERSION, AGENT_VERSION);
-    info_fill(message);
+    if (type == FRAME_READY) {
+        info_fill_system(message);
+    } else {
+        info_fill(message);
+    }
     link_send(&control->link, type, message->bytes, message->length);
 }
 

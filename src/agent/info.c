@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
@@ -42,19 +43,41 @@ os_value(const char *text, const char *name, char *out_value, size_t size)
     return false;
 }
 
-static void
-fill_system(Message *message)
+/* It seldom changes, and who begins as a copy is spared reading it. */
+static const char *
+os_release(void)
+{
+    static char text[TEXT_BYTES];
+    static struct timespec changed;
+    static const char *const places[] = {"/etc/os-release", "/usr/lib/os-release"};
+    char path[AGENT_PATH_LIMIT];
+    struct stat about;
+    for (size_t i = 0; i < COUNT(places); i++) {
+        if (!rooted_path(path, places[i]) || stat(path, &about) < 0) {
+            continue;
+        }
+        if (text[0] != '\0' && memcmp(&about.st_mtim, &changed, sizeof changed) == 0) {
+            return text;
+        }
+        if (read_text(places[i], text, sizeof text) > 0) {
+            changed = about.st_mtim;
+            return text;
+        }
+    }
+    return "";
+}
+
+void
+info_fill_system(Message *message)
 {
     static const struct {
         const char *name;
         uint8_t tag;
     } values[] = {
         {"ID", FIELD_OS_ID}, {"VERSION_ID", FIELD_OS_VERSION}, {"PRETTY_NAME", FIELD_OS_NAME}};
-    char text[TEXT_BYTES], value[256];
+    const char *text = os_release();
+    char value[256];
     struct utsname name;
-    if (read_text("/etc/os-release", text, sizeof text) <= 0) {
-        read_text("/usr/lib/os-release", text, sizeof text);
-    }
     for (size_t i = 0; i < COUNT(values); i++) {
         if (os_value(text, values[i].name, value, sizeof value)) {
             message_text(message, values[i].tag, value);
@@ -138,10 +161,10 @@ count_logins(void)
 void
 info_fill(Message *message)
 {
+    info_fill_system(message);
     struct timespec up;
     char text[64];
     unsigned users;
-    fill_system(message);
     fill_memory(message);
     if (clock_gettime(CLOCK_BOOTTIME, &up) == 0) {
         message_number(message, FIELD_UPTIME_MS,

@@ -36,9 +36,9 @@
 
 enum {
     RETRY_MS = 1000,
-    LOOK_MS = 30 * 1000, /* should an event be lost */
-    BURST_MS = 50,       /* addresses come in bursts */
-    SETTLE_MS = 10 * 1000,
+    LOOK_MS = 30 * 1000,   /* should an event be lost */
+    BURST_MS = 50,         /* addresses come in bursts */
+    SETTLE_MS = 20 * 1000, /* many may be made at once: first all of them answer */
     EVENT_SIGNALS = PORT_COUNT,
     EVENT_DEVICES,
     EVENT_NETWORK,

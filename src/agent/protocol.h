@@ -99,7 +99,7 @@ typedef enum {
 
     /* Agent to host on the control port, unasked: after each hello, and at each change. INFO and
      * ADDRESSES are answered with these too there, and nothing else is asked. */
-    FRAME_READY = 0x50,         /* the fields of INFO, VERSION */
+    FRAME_READY = 0x50,         /* VERSION, and INFO's of the system */
     FRAME_ADDRESSES_NOW = 0x51, /* as ADDRESSES */
     FRAME_INFO_NOW = 0x52,
 } FrameType;

@@ -35,6 +35,7 @@ enum {
     QMP_TIMEOUT_MS = 30000,
     BOOT_TIMEOUT_MS = 10 * 60 * 1000,
     AGENT_TIMEOUT_MS = 30000,
+    FORGET_TIMEOUT_MS = 2 * 60 * 1000,
     SAVE_TIMEOUT_MS = 5 * 60 * 1000,
     END_TIMEOUT_MS = 30000,
     ENDING_MS = 500, /* from its last word on the monitor to its end */
@@ -268,7 +269,6 @@ forget_itself(Parking *parking, LodgeAgent *agent, GError **error)
         "systemctl stop timers.target '*.timer'\n"
         "rm -f /var/lib/systemd/timers/stamp-*\n"
         "systemctl start lodge-timers.timer\n"
-        "sync\n"
         "for unit in systemd-timesyncd systemd-journald; do\n"
         "    group=/sys/fs/cgroup/system.slice/$unit.service\n"
         "    [ -e $group/cgroup.freeze ] || continue\n"
@@ -281,7 +281,7 @@ forget_itself(Parking *parking, LodgeAgent *agent, GError **error)
     const LodgeAgentExec program = {.argv = argv};
     g_auto(LodgeAgentResult) result = {0};
     if (!lodge_agent_run(agent, &program, NULL, 0, OUTPUT_LIMIT_BYTES,
-                         lodge_deadline_in(AGENT_TIMEOUT_MS), &result, error)) {
+                         lodge_deadline_in(FORGET_TIMEOUT_MS), &result, error)) {
         return FALSE;
     }
     parking->asks_anew = g_str_has_prefix(result.output, "asks-anew");
