@@ -1,8 +1,8 @@
-/* Theory of operation: QEMU writes, a process of ours reads.
+/* Theory of operation: what a guest had in memory is files in memory without a name.
  *
- * QEMU writes the guest's memory into a pipe, as for a snapshot; a copy of this process takes the
- * stream apart as it comes, so that QEMU never waits for us, and the guest stands still no longer
- * than for a file. What comes of it are files in memory without a name. */
+ * Most are filled by a process of ours that reads it out of QEMU (memory-reader.c). Where that
+ * can't be, QEMU writes its migration into a pipe, and a copy of this process takes the stream
+ * apart as it comes, so that QEMU never waits for us. */
 #include "config.h"
 
 #include "ops/capture.h"
@@ -34,25 +34,37 @@ read_stream(gpointer data, LodgeProgress *progress, GError **error)
     return lodge_memory_stream_split(reading->from, &reading->to, error);
 }
 
+gboolean
+capture_prepare(Capture *capture, guint64 size_bytes, GError **error)
+{
+    guint64 available = lodge_memory_available();
+    if (capture->memory_fd >= 0) {
+        return TRUE;
+    }
+    if (size_bytes > available) {
+        g_autofree char *wanted = lodge_size_human(size_bytes);
+        g_autofree char *there = lodge_size_human(available);
+        return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                               "its memory may take %s more of this host's, which has %s to give "
+                               "(stop other guests, or fork it when it is stopped)",
+                               wanted, there);
+    }
+    capture->memory_fd = memfd_create("lodge-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    capture->state_fd = memfd_create("lodge-state", MFD_CLOEXEC);
+    return (capture->memory_fd >= 0 && capture->state_fd >= 0 &&
+            ftruncate(capture->memory_fd, (off_t)size_bytes) == 0) ||
+           lodge_error_errno(error, errno, "a place for its memory");
+}
+
 int
 capture_begin(Capture *capture, guint64 size_bytes, GError **error)
 {
     int pipe_fds[2];
-    guint64 available = lodge_memory_available();
-    if (size_bytes > available) {
-        g_autofree char *wanted = lodge_size_human(size_bytes);
-        g_autofree char *there = lodge_size_human(available);
-        lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                        "its memory may take %s more of this host's, which has %s to give (stop "
-                        "other guests, or fork it when it is stopped)",
-                        wanted, there);
+    if (!capture_prepare(capture, size_bytes, error)) {
         return -1;
     }
-    *capture = (Capture){.memory_fd = memfd_create("lodge-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING),
-                         .state_fd = memfd_create("lodge-state", MFD_CLOEXEC)};
-    if (capture->memory_fd < 0 || capture->state_fd < 0 ||
-        ftruncate(capture->memory_fd, (off_t)size_bytes) < 0 || pipe2(pipe_fds, O_CLOEXEC) < 0) {
-        lodge_error_errno(error, errno, "a place for its memory");
+    if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
+        lodge_error_errno(error, errno, "a pipe");
         return -1;
     }
     lodge_autofd read_end = pipe_fds[0];
@@ -90,7 +102,8 @@ cut_networks(const Capture *capture, GError **error)
 gboolean
 capture_finish(Capture *capture, GError **error)
 {
-    if (!lodge_child_end(capture->reader, error) || !cut_networks(capture, error)) {
+    if ((capture->reader != NULL && !lodge_child_end(capture->reader, error)) ||
+        !cut_networks(capture, error)) {
         return FALSE;
     }
     return fcntl(capture->memory_fd, F_ADD_SEALS, LODGE_KEEPER_SEALS) == 0 ||

@@ -13,11 +13,21 @@ typedef struct Capture {
     LodgeChild *reader;
 } Capture;
 
+#define CAPTURE_NONE                                                                               \
+    (Capture)                                                                                      \
+    {                                                                                              \
+        .memory_fd = -1, .state_fd = -1                                                            \
+    }
+
+/* Make both files, empty, of a guest with @size_bytes of memory, unless they are there.
+ * UNSUPPORTED if this host has no memory for it. */
+gboolean capture_prepare(Capture *capture, guint64 size_bytes, GError **error);
+
 /* Begin to take QEMU's stream, of a guest with @size_bytes of memory. Returns the descriptor that
  * it is to be written to: close it when QEMU has it; -1 on error. Clear *@capture in any case. */
 int capture_begin(Capture *capture, guint64 size_bytes, GError **error);
 
-/* The stream has come to its end: see that it was understood, and seal what came. */
+/* All has come: see that a stream was understood, and seal what came. */
 gboolean capture_finish(Capture *capture, GError **error);
 
 void capture_clear(Capture *capture);

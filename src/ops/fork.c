@@ -192,10 +192,8 @@ gboolean
 lodge_fork(const LodgeStore *store, const LodgeFork *what, guint *out_pause_ms,
            LodgeProgress *progress, GError **error)
 {
-    g_auto(Forking) forking = {.store = store,
-                               .what = what,
-                               .progress = progress,
-                               .capture = {.memory_fd = -1, .state_fd = -1}};
+    g_auto(Forking)
+        forking = {.store = store, .what = what, .progress = progress, .capture = CAPTURE_NONE};
     if (!check_names(store, what, error) || !check_source(&forking, error)) {
         return FALSE;
     }

@@ -21,6 +21,7 @@
 
 #include "base/base.h"
 #include "ops/capture.h"
+#include "ops/memory-reader.h"
 #include "ops/merge.h"
 #include "ops/rest.h"
 #include "ops/snapshot-mend.h"
@@ -170,20 +171,25 @@ take_disks(const Creation *creation, LiveSnapshot *live, GError **error)
     return TRUE;
 }
 
-/* Where memory goes: a file of the snapshot's, or whoever asked for it. */
 static int
-open_memory(const Creation *creation, GError **error)
+open_file(const Creation *creation, GError **error)
 {
-    if (creation->wish->capture != NULL) {
-        return capture_begin(creation->wish->capture, creation->session->guest->memory_bytes,
-                             error);
-    }
     g_autofree char *path = staging_path(creation, SNAPSHOT_MEMORY);
     int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0) {
         lodge_error_errno(error, errno, "%s", path);
     }
     return fd;
+}
+
+/* Where memory goes: a file of the snapshot's, or whoever asked for it. */
+static int
+open_memory(const Creation *creation, GError **error)
+{
+    return creation->wish->capture != NULL
+               ? capture_begin(creation->wish->capture, creation->session->guest->memory_bytes,
+                               error)
+               : open_file(creation, error);
 }
 
 /* Under KVM the guest runs while most of its memory is written. Emulated, it stands still for it:
@@ -212,9 +218,8 @@ explain_memory(const Creation *creation, GError **error)
 }
 
 static gboolean
-take_with_memory(const Creation *creation, LiveSnapshot *live, GError **error)
+take_from_qemu(const Creation *creation, LiveSnapshot *live, GError **error)
 {
-    lodge_progress_stage(creation->progress, "memory is written");
     lodge_autofd fd = open_memory(creation, error);
     gboolean begun = fd >= 0 && begin_memory(creation, live, fd, error);
     lodge_fd_clear(&fd); /* it is QEMU's: who reads it hears when QEMU is done */
@@ -224,6 +229,43 @@ take_with_memory(const Creation *creation, LiveSnapshot *live, GError **error)
     return take_disks(creation, live, error) &&
            (live_snapshot_finish_memory(live, error) || explain_memory(creation, error)) &&
            live_snapshot_resume(live, error);
+}
+
+/* The guest goes on before what was read is written. */
+static gboolean
+take_by_reading(const Creation *creation, LiveSnapshot *live, MemoryReader *reader, GError **error)
+{
+    if (!memory_reader_read(reader, error)) {
+        return FALSE;
+    }
+    lodge_fault("create-migrating");
+    if (!live_snapshot_stop(live, error) || !memory_reader_read_rest(reader, error) ||
+        !take_disks(creation, live, error) || !memory_reader_ask_devices(reader, error) ||
+        !memory_reader_await(reader, error) || !live_snapshot_resume(live, error)) {
+        return FALSE;
+    }
+    const Capture *capture = creation->wish->capture;
+    lodge_autofd file = capture == NULL ? open_file(creation, error) : -1;
+    return (capture != NULL || file >= 0) &&
+           memory_reader_write(reader, capture != NULL ? capture->state_fd : file, capture == NULL,
+                               error);
+}
+
+static gboolean
+take_with_memory(const Creation *creation, LiveSnapshot *live, GError **error)
+{
+    g_autoptr(GError) obstacle = NULL;
+    g_auto(Capture) own = CAPTURE_NONE;
+    g_auto(MemoryReader) reader = MEMORY_READER_NONE;
+    Capture *capture = creation->wish->capture != NULL ? creation->wish->capture : &own;
+    const Session *session = creation->session;
+    lodge_progress_stage(creation->progress, "memory is written");
+    if (capture_prepare(capture, session->guest->memory_bytes, &obstacle) &&
+        memory_reader_find(&reader, &live->hotplug, session, capture->memory_fd, &obstacle)) {
+        return take_by_reading(creation, live, &reader, error);
+    }
+    g_debug("%s: QEMU writes its memory: %s", session->guest->name, obstacle->message);
+    return take_from_qemu(creation, live, error);
 }
 
 static gboolean

@@ -1,6 +1,6 @@
 /* Theory of operation: how long a device's section is only its device knows, but QEMU ends its
  * stream with a description of what it wrote, in JSON, and a section's footer repeats its number.
- */
+ * Where the description says nothing, that footer is looked for, and what may come behind it. */
 #include "config.h"
 
 #include <string.h>
@@ -70,6 +70,50 @@ cut_section(GByteArray *state, const char *name, gsize size)
     return FALSE;
 }
 
+/* Is what comes at @at another section with a name, or the end? */
+static gboolean
+is_next(const GByteArray *state, gsize at)
+{
+    const guint8 *bytes = state->data + at;
+    if (at >= state->len || *bytes != SECTION_FULL) {
+        return at < state->len && *bytes == 0;
+    }
+    gsize length = at + NAME_AT <= state->len ? bytes[NAME_AT - 1] : 0;
+    if (length == 0 || at + NAME_AT + length > state->len) {
+        return FALSE;
+    }
+    for (gsize i = 0; i < length; i++) {
+        if (!g_ascii_isprint(bytes[NAME_AT + i])) {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* From its kind to the end of its footer, of a section whose length nobody tells. */
+static gboolean
+cut_unknown(GByteArray *state, const char *name)
+{
+    gsize name_length = strlen(name);
+    gsize head = NAME_AT + name_length + 8;
+    for (gsize at = 0; at + head + FOOTER_BYTES < state->len; at++) {
+        const guint8 *bytes = state->data + at;
+        if (*bytes != SECTION_FULL || bytes[NAME_AT - 1] != name_length ||
+            memcmp(bytes + NAME_AT, name, name_length) != 0) {
+            continue;
+        }
+        for (gsize end = at + head; end + FOOTER_BYTES < state->len; end++) {
+            const guint8 *footer = state->data + end;
+            if (*footer == SECTION_FOOTER && memcmp(footer + 1, bytes + 1, 4) == 0 &&
+                is_next(state, end + FOOTER_BYTES)) {
+                g_byte_array_remove_range(state, (guint)at, (guint)(end + FOOTER_BYTES - at));
+                return TRUE;
+            }
+        }
+    }
+    return FALSE;
+}
+
 gboolean
 lodge_memory_stream_cut(GByteArray *state, const char *name)
 {
@@ -77,6 +121,10 @@ lodge_memory_stream_cut(GByteArray *state, const char *name)
     gboolean found = FALSE;
     const json_t *device = NULL;
     g_autoptr(json_t) description = find_description(state);
+    while (description != NULL && json_object_get(description, "devices") == NULL &&
+           cut_unknown(state, name)) {
+        found = TRUE;
+    }
     json_array_foreach (json_object_get(description, "devices"), i, device) {
         if (g_str_equal(lodge_json_string(device, "name", ""), name)) {
             found = cut_section(state, name, size_of(device)) || found;

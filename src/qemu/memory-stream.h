@@ -1,5 +1,5 @@
 /* What QEMU writes when it migrates a guest, taken apart: memory into a file that can be mapped,
- * the rest as it came. */
+ * the rest as it came; and put together. */
 #pragma once
 
 #include <glib.h>
@@ -21,3 +21,23 @@ gboolean lodge_memory_stream_cut(GByteArray *state, const char *name);
  * is where the first one was. INVALID says what in the stream is not understood, or that it ended
  * early; INTERRUPTED. */
 gboolean lodge_memory_stream_split(int from, const LodgeMemoryStream *to, GError **error);
+
+/* A block of the machine's memory, as QEMU calls it: "ram", "0000:00:02.0/vga.vram". */
+typedef struct {
+    const char *name;
+    int fd;             /* a file of what is in it; holes are zeroes */
+    guint64 size_bytes; /* whole pages */
+} LodgeMemoryBlock;
+
+typedef struct {
+    const char *machine; /* its type, "pc-q35-7.2" */
+    const LodgeMemoryBlock *blocks;
+    guint block_count;
+    const guint8 *devices; /* what QEMU's xen-save-devices-state wrote */
+    gsize devices_bytes;
+} LodgeMemoryParts;
+
+/* Write the stream that QEMU would have written of a machine with these parts to @to: who reads it
+ * finds the blocks as they are here, and those that are not named as its machine made them. INVALID
+ * if QEMU's state has another form; INTERRUPTED. */
+gboolean lodge_memory_stream_write(int to, const LodgeMemoryParts *parts, GError **error);

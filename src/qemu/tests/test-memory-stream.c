@@ -308,6 +308,96 @@ test_devices_are_cut(void)
     g_assert_false(lodge_memory_stream_cut(stream, "slirp"));
 }
 
+/* --- Put together ----------------------------------------------------------------------------- */
+
+static void
+put_bytes(GByteArray *stream, const char *text)
+{
+    g_byte_array_append(stream, (const guint8 *)text, (guint)strlen(text));
+}
+
+static int
+make_block(void)
+{
+    guint8 data[PAGE_BYTES];
+    int fd = memfd_create("block", MFD_CLOEXEC);
+    g_assert_cmpint(ftruncate(fd, PAGES * PAGE_BYTES), ==, 0);
+    for (guint page = 0; page < PAGES; page += 3) {
+        memset(data, (int)page, sizeof data); /* the first is zeroes that are there */
+        g_assert_cmpint(pwrite(fd, data, sizeof data, page * PAGE_BYTES), ==, PAGE_BYTES);
+    }
+    return fd;
+}
+
+static void
+assert_same(int one, int other)
+{
+    guint8 a[PAGES * PAGE_BYTES], b[PAGES * PAGE_BYTES];
+    g_assert_cmpint(pread(one, a, sizeof a, 0), ==, sizeof a);
+    g_assert_cmpint(pread(other, b, sizeof b, 0), ==, sizeof b);
+    g_assert_cmpmem(a, sizeof a, b, sizeof b);
+}
+
+/* What is put together is what comes apart, with QEMU's own configuration or without. */
+static void
+test_parts_make_a_stream(gconstpointer data)
+{
+    gboolean has_configuration = GPOINTER_TO_INT(data);
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GByteArray) devices = g_byte_array_new();
+    g_autoptr(GByteArray) wanted = g_byte_array_new();
+    lodge_autofd ram = make_block();
+    lodge_autofd screen = make_block();
+    lodge_autofd whole = memfd_create("whole", MFD_CLOEXEC);
+    lodge_autofd memory = memfd_create("memory", MFD_CLOEXEC);
+    lodge_autofd state = memfd_create("state", MFD_CLOEXEC);
+    g_assert_cmpint(ftruncate(memory, PAGES * PAGE_BYTES), ==, 0);
+    put_bytes(devices, "QEVM");
+    put(devices, 3, 4);
+    if (has_configuration) {
+        put(devices, 7, 1);
+        put(devices, 5, 4);
+        put_bytes(devices, "pc-1a");
+    }
+    put_device(wanted, "slirp", 5, 0, 9);
+    put(wanted, 0, 1);
+    g_byte_array_append(devices, wanted->data, wanted->len);
+    put(wanted, 6, 1);
+    put(wanted, 2, 4);
+    put_bytes(wanted, "{}");
+    const LodgeMemoryBlock blocks[] = {{"ram", ram, PAGES * PAGE_BYTES},
+                                       {"a/vga.vram", screen, PAGES * PAGE_BYTES}};
+    const LodgeMemoryParts parts = {"pc-1a", blocks, 2, devices->data, devices->len};
+    lodge_memory_stream_write(whole, &parts, &error);
+    g_assert_no_error(error);
+    const LodgeMemoryStream to = {memory, PAGES * PAGE_BYTES, state};
+    g_assert_cmpint(lseek(whole, 0, SEEK_SET), ==, 0);
+    lodge_memory_stream_split(whole, &to, &error);
+    g_assert_no_error(error);
+    assert_same(memory, ram);
+    g_autoptr(GByteArray) rest = g_byte_array_new();
+    g_byte_array_set_size(rest, (guint)lseek(state, 0, SEEK_END));
+    g_assert_cmpint(pread(state, rest->data, rest->len, 0), ==, rest->len);
+    g_assert_cmpuint(rest->len, >, wanted->len);
+    g_assert_cmpmem(rest->data + rest->len - wanted->len, wanted->len, wanted->data, wanted->len);
+    g_assert_cmpmem(rest->data + 8, 10, "\7\0\0\0\5pc-1a", 10);
+    /* What nobody described is cut by what surrounds it. */
+    guint before = rest->len;
+    g_assert_true(lodge_memory_stream_cut(rest, "slirp"));
+    g_assert_cmpuint(rest->len, ==, before - (wanted->len - 8));
+    g_assert_false(lodge_memory_stream_cut(rest, "slirp"));
+}
+
+static void
+test_unknown_devices_are_refused(void)
+{
+    g_autoptr(GError) error = NULL;
+    lodge_autofd whole = memfd_create("whole", MFD_CLOEXEC);
+    const LodgeMemoryParts parts = {"pc-1a", NULL, 0, (const guint8 *)"QEVN....more", 12};
+    g_assert_false(lodge_memory_stream_write(whole, &parts, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_INVALID);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -316,5 +406,10 @@ main(int argc, char **argv)
     g_test_add_func("/qemu/memory-stream/ends-early", test_refuses_what_ends_early);
     g_test_add_func("/qemu/memory-stream/not-known", test_refuses_what_it_does_not_know);
     g_test_add_func("/qemu/memory-stream/cut", test_devices_are_cut);
+    g_test_add_data_func("/qemu/memory-stream/parts/own-configuration", GINT_TO_POINTER(TRUE),
+                         test_parts_make_a_stream);
+    g_test_add_data_func("/qemu/memory-stream/parts/none", GINT_TO_POINTER(FALSE),
+                         test_parts_make_a_stream);
+    g_test_add_func("/qemu/memory-stream/parts/not-known", test_unknown_devices_are_refused);
     return g_test_run();
 }
