@@ -164,6 +164,7 @@ take_snapshot(Forking *forking, GError **error)
     const LodgeSnapshotWish wish = {.guest = forking->what->source,
                                     .name = name,
                                     .description = "what its forks are made of",
+                                    .verb = "fork",
                                     .capture = forking->shares ? &forking->capture : NULL};
     forking->snapshot = lodge_snapshot_create(forking->store, &wish, forking->progress, error);
     if (forking->snapshot == NULL) {

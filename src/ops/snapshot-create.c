@@ -450,7 +450,8 @@ LodgeSnapshot *
 lodge_snapshot_create(const LodgeStore *store, const LodgeSnapshotWish *wish,
                       LodgeProgress *progress, GError **error)
 {
-    g_autoptr(Session) session = session_begin(store, wish->guest, "snapshot create", error);
+    const char *verb = wish->verb != NULL ? wish->verb : "snapshot create";
+    g_autoptr(Session) session = session_begin(store, wish->guest, verb, error);
     if (session == NULL) {
         return NULL;
     }

@@ -14,6 +14,7 @@ typedef struct {
     gboolean disks_only; /* of a guest that runs: not its memory, but its file systems at rest */
     struct Capture *capture; /* of a guest that runs: its memory goes here, of the same moment, and
                                 the snapshot is of the disks alone; NULL: no */
+    const char *verb;        /* what the user asked for; NULL: "snapshot create" */
 } LodgeSnapshotWish;
 
 /* Make one. A guest that runs goes on; how long it stood still is in the result. EXISTS if the name
