@@ -185,10 +185,10 @@ static const LodgeCommandRow rows[] = {
      lodge_options_monitor, 1, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_monitor},
     {"snapshot create", SNAPSHOTS, "GUEST [NAME]", "keep what a guest is, to go back to",
      "Its disks, its definition and its UEFI variables; of a guest that runs its memory too, which "
-     "under KVM is written while it goes on: it stands still for some milliseconds, emulated for "
-     "some tenths of a second, and how many is said. The disks' present files are written no more; "
-     "new layers on top of them are. Disks outside of the guest's folder can't be part of one, "
-     "unless they are read-only.",
+     "is copied while it goes on: it stands still for some ten milliseconds, the longer the more "
+     "memory it has touched, and for how long is said. The disks' present files are written no "
+     "more; new layers on top of them are. Disks outside of the guest's folder can't be part of "
+     "one, unless they are read-only.",
      "lodge snapshot create web1 before-upgrade\n"
      "lodge snapshot create db1 nightly --disks-only # no memory, file systems at rest\n"
      "lodge snapshot create web1 -d 'works'",
