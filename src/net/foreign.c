@@ -22,14 +22,20 @@ static const struct {
     {"ip6tables", "ip6tables-restore", "/proc/net/ip6_tables_names", "ip6"},
 };
 
+static gboolean
+is_ours(const char *line, const char *comment)
+{
+    const char *found = strstr(line, comment);
+    char after = found != NULL ? found[strlen(comment)] : 'x';
+    return g_str_has_prefix(line, "-A ") && (after == ' ' || after == '"' || after == '\0');
+}
+
 static void
 remove_ours(GString *text, const char *listing, const char *comment)
 {
     g_auto(GStrv) lines = g_strsplit(listing, "\n", -1);
     for (gsize i = 0; lines[i] != NULL; i++) {
-        const char *found = strstr(lines[i], comment);
-        char after = found != NULL ? found[strlen(comment)] : 'x';
-        if (g_str_has_prefix(lines[i], "-A ") && (after == ' ' || after == '"' || after == '\0')) {
+        if (is_ours(lines[i], comment)) {
             g_string_append_printf(text, "-D %s\n", lines[i] + strlen("-A "));
         }
     }
@@ -95,6 +101,32 @@ lodge_foreign_render(const LodgeNetwork *network, const char *listing, gboolean 
     return text->len == 0 ? g_strdup("") : g_strdup_printf("*filter\n%sCOMMIT\n", text->str);
 }
 
+gboolean
+lodge_foreign_is_open(const LodgeNetwork *network, const char *listing, gboolean is_ipv6)
+{
+    g_autofree char *comment = g_strconcat("lodge:", network->bridge, NULL);
+    g_autofree char *rules = lodge_foreign_render(network, listing, is_ipv6, TRUE);
+    g_auto(GStrv) wanted = g_strsplit(rules, "\n", -1);
+    g_auto(GStrv) lines = g_strsplit(listing, "\n", -1);
+    int missing = 0;
+    gboolean is_behind = TRUE;
+    gboolean has_begun = FALSE;
+    for (gsize i = 0; wanted[i] != NULL; i++) {
+        missing += g_str_has_prefix(wanted[i], "-A ") || g_str_has_prefix(wanted[i], "-I ");
+    }
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        gboolean ours = is_ours(lines[i], comment);
+        gboolean forwards = g_str_has_prefix(lines[i], "-A FORWARD ");
+        missing -= ours;
+        has_begun = has_begun || (ours && forwards);
+        /* Other networks' are as good behind ours as before. */
+        if (has_begun && forwards && strstr(lines[i], "lodge:") == NULL) {
+            is_behind = FALSE;
+        }
+    }
+    return missing == 0 && is_behind;
+}
+
 /* Has this family a filter table of iptables, of either kind? Asking iptables might make one. */
 static gboolean
 has_filter(gsize family, char **chains)
@@ -109,8 +141,10 @@ has_filter(gsize family, char **chains)
     return names != NULL && strstr(names, "filter") != NULL;
 }
 
+/* With @only_missing nothing is changed if all is there. */
 static gboolean
-apply(gsize family, const LodgeNetwork *network, gboolean opens, GError **error)
+apply(gsize family, const LodgeNetwork *network, gboolean opens, gboolean only_missing,
+      GError **error)
 {
     g_autofree char *list = lodge_program_find(tools[family].list);
     g_autofree char *restore = lodge_program_find(tools[family].restore);
@@ -123,6 +157,9 @@ apply(gsize family, const LodgeNetwork *network, gboolean opens, GError **error)
     const char *const restore_argv[] = {restore, "-w", "10", "--noflush", NULL};
     if (!lodge_process_run_argv(list_argv, PROGRAM_TIMEOUT_MS, &listing, error)) {
         return FALSE;
+    }
+    if (only_missing && lodge_foreign_is_open(network, listing, family == 1)) {
+        return TRUE;
     }
     g_autofree char *rules = lodge_foreign_render(network, listing, family == 1, opens);
     LodgeProcess process = {.argv = restore_argv, .input = rules, .timeout_ms = PROGRAM_TIMEOUT_MS};
@@ -155,33 +192,50 @@ report(LodgeNet *net, const LodgeNetwork *network, const GError *error)
     }
 }
 
-static void
-apply_all(LodgeNet *net, const LodgeNetwork *network, gboolean opens)
+static gboolean
+apply_iptables(LodgeNet *net, const LodgeNetwork *network, gboolean opens, gboolean only_missing)
 {
     g_auto(GStrv) chains = lodge_nftables_chains();
-    LodgeFirewalls found = lodge_firewalls_judge((const char *const *)chains);
+    gboolean fine = TRUE;
     for (gsize family = 0; family < G_N_ELEMENTS(tools); family++) {
         g_autoptr(GError) error = NULL;
         if (has_filter(family, chains)) {
-            apply(family, network, opens, &error);
+            fine = apply(family, network, opens, only_missing, &error) && fine;
             report(net, network, error);
         }
     }
-    if (found.firewalld && lodge_network_has_own_bridge(network)) {
-        g_autoptr(GError) error = NULL;
-        g_autofree char *translator = lodge_nat64_link(network->name);
-        if (apply_firewalld(network->bridge, opens, &error) && network->nat64) {
-            apply_firewalld(translator, opens, &error);
-        }
-        report(net, network, error);
+    return fine;
+}
+
+static gboolean
+apply_zones(LodgeNet *net, const LodgeNetwork *network, gboolean opens)
+{
+    g_auto(GStrv) chains = lodge_nftables_chains();
+    LodgeFirewalls found = lodge_firewalls_judge((const char *const *)chains);
+    if (!found.firewalld || !lodge_network_has_own_bridge(network)) {
+        return TRUE;
     }
+    g_autoptr(GError) error = NULL;
+    g_autofree char *translator = lodge_nat64_link(network->name);
+    gboolean fine = apply_firewalld(network->bridge, opens, &error) &&
+                    (!network->nat64 || apply_firewalld(translator, opens, &error));
+    report(net, network, error);
+    return fine;
+}
+
+gboolean
+lodge_foreign_keep_open(LodgeNet *net, const LodgeNetwork *network, gboolean firewalld)
+{
+    gboolean fine = apply_iptables(net, network, TRUE, TRUE);
+    return (!firewalld || apply_zones(net, network, TRUE)) && fine;
 }
 
 void
 lodge_foreign_open(LodgeNet *net, const LodgeNetwork *network)
 {
     if (network->bridge != NULL) {
-        apply_all(net, network, TRUE);
+        apply_iptables(net, network, TRUE, FALSE);
+        apply_zones(net, network, TRUE);
     }
 }
 
@@ -189,6 +243,7 @@ void
 lodge_foreign_close(LodgeNet *net, const LodgeNetwork *network)
 {
     if (network->bridge != NULL) {
-        apply_all(net, network, FALSE);
+        apply_iptables(net, network, FALSE, FALSE);
+        apply_zones(net, network, FALSE);
     }
 }

@@ -12,6 +12,9 @@
 /* Let the network through, whatever there is of it. What can't be done is an event, and no error:
  * the network may be of use all the same. */
 void lodge_foreign_open(LodgeNet *net, const LodgeNetwork *network);
+/* The same where something of it is missing in tables of iptables, and, with @firewalld, in its
+ * zones. FALSE: something can't be done now, as another firewall is just starting. */
+gboolean lodge_foreign_keep_open(LodgeNet *net, const LodgeNetwork *network, gboolean firewalld);
 /* Take all of it back. */
 void lodge_foreign_close(LodgeNet *net, const LodgeNetwork *network);
 
@@ -19,3 +22,5 @@ void lodge_foreign_close(LodgeNet *net, const LodgeNetwork *network);
  * FALSE rules are only removed. Empty if there is nothing to do. Pure. Free with g_free. */
 char *lodge_foreign_render(const LodgeNetwork *network, const char *listing, gboolean is_ipv6,
                            gboolean opens);
+/* Are all of these rules in the listing, and those of FORWARD behind all others? Pure. */
+gboolean lodge_foreign_is_open(const LodgeNetwork *network, const char *listing, gboolean is_ipv6);

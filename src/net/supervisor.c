@@ -20,6 +20,7 @@
 
 #include "base/base.h"
 #include "net/delegation-keep.h"
+#include "net/foreign-watch.h"
 #include "net/net-private.h"
 #include "net/resolv-watch.h"
 #include "net/services.h"
@@ -278,6 +279,7 @@ run(const char *name, int *report_fd, GError **error)
     g_unix_signal_add(SIGINT, on_terminate, loop);
     lodge_resolv_watch(store, network);
     lodge_delegation_keep(store, network);
+    lodge_foreign_watch(store, network);
     Supervisor supervisor = {store, name, loop};
     return keep(&supervisor, services, report_fd, error);
 }

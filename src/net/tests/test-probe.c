@@ -6,6 +6,8 @@
 #include "net/probe.h"
 #include "net/tests/host.h"
 
+enum { RULES_MS = 60000 };
+
 /* Somebody outside who knows all names, for networks with dns=192.0.2.1. */
 static void
 begin_resolver(TestHost *host)
@@ -169,6 +171,16 @@ test_nat64(TestHost *host, gconstpointer data)
     end_resolver(host);
 }
 
+static void
+await_rules(const char *test)
+{
+    gint64 deadline = lodge_deadline_in(RULES_MS);
+    while (!netns_try(NULL, "%s", test)) {
+        g_assert_false(lodge_deadline_passed(deadline));
+        g_usleep(50000);
+    }
+}
+
 /* Others drop all that they do not know, as Docker and ufw do: guests get through all the same, and
  * when the network stops the others' rules are what they were. */
 static void
@@ -193,6 +205,14 @@ test_beside_others(TestHost *host, gconstpointer data)
     test_host_start(host, network);
     g_autofree char *count = netns_run(NULL, "iptables -S | grep -c 'lodge:lb-lan'");
     g_assert_cmpstr(count, ==, "6\n");
+    assert_probe(host, "lan", NULL);
+    /* They load their rules anew, and add to them behind ours: the keeper sees to it. */
+    g_free(netns_run(NULL, "iptables -F FORWARD; iptables -A FORWARD -j DOCKER-USER;"
+                           " ip6tables -F INPUT; ip6tables -A INPUT -i eth0 -j ACCEPT"));
+    await_rules("test $(ip6tables -S INPUT | grep -c lodge:lb-lan) = 4 &&"
+                " iptables -S FORWARD | tail -1 | grep -q lodge:lb-lan");
+    g_free(netns_run(NULL, "iptables -A FORWARD -j DOCKER-USER; iptables -D FORWARD 1"));
+    await_rules("iptables -S FORWARD | tail -1 | grep -q lodge:lb-lan");
     assert_probe(host, "lan", NULL);
     test_host_stop(host, "lan");
     g_autofree char *after = netns_run(NULL, rules);
