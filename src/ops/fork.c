@@ -24,7 +24,11 @@
 #include "ops/snapshot-private.h"
 #include "store/snapshots.h"
 
-enum { DEFINITION_LIMIT_BYTES = 256 << 10 };
+enum {
+    DEFINITION_LIMIT_BYTES = 256 << 10,
+    AGENT_TIMEOUT_MS = 10000,
+    LOOK_MS = 20,
+};
 
 static void
 forking_clear(Forking *forking)
@@ -122,14 +126,31 @@ check_names(const LodgeStore *store, const LodgeFork *what, GError **error)
     return TRUE;
 }
 
+/* A guest that answered by SSH just now, or whose agent began anew, has its agent in a moment. */
+static LodgeGuestState *
+await_agent(const Forking *forking, const LodgeGuest *guest, GError **error)
+{
+    gint64 deadline = lodge_deadline_in(AGENT_TIMEOUT_MS);
+    for (;;) {
+        g_autoptr(LodgeGuestState) state = lodge_store_state(forking->store, guest->name);
+        if (!guest->agent || state->state != LODGE_STATE_RUNNING || state->inside != NULL ||
+            lodge_deadline_passed(deadline)) {
+            return g_steal_pointer(&state);
+        }
+        if (!lodge_wait_for(LOOK_MS, error)) {
+            return NULL;
+        }
+    }
+}
+
 /* A guest that runs must be told that it is another; only lodge-agent can. */
 static gboolean
 check_source(Forking *forking, GError **error)
 {
     const char *name = forking->what->source;
     g_autoptr(LodgeGuest) guest = lodge_store_guest(forking->store, name, error);
-    g_autoptr(LodgeGuestState) state = lodge_store_state(forking->store, name);
-    if (guest == NULL) {
+    g_autoptr(LodgeGuestState) state = guest != NULL ? await_agent(forking, guest, error) : NULL;
+    if (state == NULL) {
         return FALSE;
     }
     forking->runs = state->has_qemu;
