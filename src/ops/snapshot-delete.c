@@ -120,5 +120,14 @@ snapshot_forget(const LodgeStore *store, const char *guest, const char *name, GE
     g_autoptr(Session) session = session_begin(store, guest, "fork", error);
     g_autoptr(LodgeSnapshot)
         snapshot = session != NULL ? lodge_store_snapshot(store, guest, name, error) : NULL;
-    return snapshot != NULL && delete_snapshot(session, snapshot, NULL, error);
+    if (snapshot == NULL || delete_snapshot(session, snapshot, NULL, error)) {
+        return snapshot != NULL;
+    }
+    /* For want of space: a name takes none, so it becomes one that was never whole, which the next
+     * command puts in order. */
+    g_autofree char *staging = snapshot_staging_name(name);
+    g_autofree char *path = lodge_store_snapshot_path(store, guest, name, NULL);
+    g_autofree char *hidden = lodge_store_snapshot_path(store, guest, staging, NULL);
+    rename(path, hidden);
+    return FALSE;
 }

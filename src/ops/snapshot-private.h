@@ -61,7 +61,8 @@ gboolean fresh_layers_store(const Session *session, const GPtrArray *fresh, cons
                             GError **error);
 
 /* As lodge_snapshot_delete(), but other guests may stand on its layers: these stay for them, and go
- * when they have gone. */
+ * when they have gone. If it can't be, its name is gone all the same, and the next command tries
+ * again. */
 gboolean snapshot_forget(const LodgeStore *store, const char *guest, const char *name,
                          GError **error);
 
