@@ -46,6 +46,7 @@ enum {
     STAT_LIMIT_BYTES = 4096,
     LOG_LIMIT_BYTES = 1 << 20,
     OUTPUT_LIMIT_BYTES = 65536,
+    FULL_BELOW_BYTES = 64 << 10,
 };
 #define SPARE_BYTES (G_GUINT64_CONSTANT(512) << 20)
 
@@ -149,25 +150,32 @@ prepare(Parking *parking, const LodgePark *what, GError **error)
     return TRUE;
 }
 
-/* Why something failed, if that is because QEMU ended. Its memory is a file: the kernel ends who
- * writes to a place of it that the disk has no room for. */
+/* Why something failed: QEMU ended, or the disk is full. Its memory is a file: who writes to a
+ * place of it that there is no room for is ended by the kernel, or hangs. */
 static gboolean
 explain(const Parking *parking, GError **error)
 {
     siginfo_t end = {0};
-    if (parking->pid_fd < 0 ||
-        !lodge_wait_fd(parking->pid_fd, POLLIN, lodge_deadline_in(ENDING_MS), NULL) ||
-        waitid(P_PID, (id_t)parking->pid, &end, WEXITED | WNOHANG | WNOWAIT) < 0) {
+    gboolean has_ended = parking->pid_fd >= 0 &&
+                         lodge_wait_fd(parking->pid_fd, POLLIN, lodge_deadline_in(ENDING_MS),
+                                       NULL) &&
+                         waitid(P_PID, (id_t)parking->pid, &end, WEXITED | WNOHANG | WNOWAIT) == 0;
+    gboolean by_signal = has_ended && end.si_code != CLD_EXITED;
+    if (lodge_interrupt_signal() != 0) {
         return FALSE;
     }
-    gboolean by_signal = end.si_code != CLD_EXITED;
+    if ((by_signal && end.si_status == SIGBUS) ||
+        lodge_file_system_free(parking->folder) < FULL_BELOW_BYTES) {
+        g_clear_error(error);
+        return lodge_error_errno(error, ENOSPC, "%s", parking->folder);
+    }
+    if (!has_ended) {
+        return FALSE;
+    }
     g_autofree char *path = file_of(parking, "qemu.log");
     g_autofree char *text = lodge_file_read(path, LOG_LIMIT_BYTES, NULL, NULL);
     g_autofree char *words = lodge_text_last_line(text != NULL ? text : "");
     g_clear_error(error);
-    if (by_signal && end.si_status == SIGBUS) {
-        return lodge_error_errno(error, ENOSPC, "its memory, in %s", parking->folder);
-    }
     return *words != '\0' ? lodge_error_set(error, LODGE_ERROR_FAILED, "QEMU: %s", words)
                           : lodge_error_set(error, LODGE_ERROR_FAILED, "QEMU ended (%s %d)",
                                             by_signal ? "signal" : "status", end.si_status);
