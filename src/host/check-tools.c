@@ -6,6 +6,7 @@
 
 #include "base/base.h"
 #include "host/check.h"
+#include "host/passt.h"
 
 /* The path as on the machine itself. */
 static const char *
@@ -83,6 +84,29 @@ lodge_check_nat64(const LodgeExamined *examined, LodgeCheck *check)
     lodge_check_gap(check, LODGE_CHECK_MISSING,
                     "guests with IPv6 alone don't reach IPv4 (nat64=yes of a network)",
                     lodge_distro_install(&examined->distro, LODGE_NEED_NAT64));
+}
+
+void
+lodge_check_passt(const LodgeExamined *examined, LodgeCheck *check)
+{
+    static const char cost[] = "guests on `user` have QEMU's own network: they reach what listens "
+                               "on this host's loopback address";
+    g_autofree char *path = lodge_system_program(examined->sysroot, "passt");
+    guint date = path != NULL ? lodge_passt_date_of(path) : 0;
+    if (path == NULL) {
+        lodge_check_found(check, "no program passt");
+    } else if (date == 0) {
+        lodge_check_found(check, "%s does not say of when it is", without_sysroot(examined, path));
+    } else {
+        lodge_check_found(check, "%u (%s)", date, without_sysroot(examined, path));
+    }
+    if (date < LODGE_PASST_LEAST) {
+        g_autofree char *install = lodge_distro_install(&examined->distro, LODGE_NEED_PASST);
+        lodge_check_gap(
+            check, LODGE_CHECK_DEGRADED, cost,
+            g_strdup_printf("%s (of %u or later: older ones let SSH through a forward hang)",
+                            path == NULL ? install : "another passt", LODGE_PASST_LEAST));
+    }
 }
 
 void

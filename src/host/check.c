@@ -29,6 +29,7 @@ static const struct {
     {"ssh", "SSH client", FALSE, lodge_check_ssh},
     {"dnsmasq", "DHCP and DNS (dnsmasq)", FALSE, lodge_check_dnsmasq},
     {"nat64", "IPv6-only networks (tayga, unbound)", FALSE, lodge_check_nat64},
+    {"passt", "User-mode networks (passt)", FALSE, lodge_check_passt},
     {"nftables", "NAT and firewall (nftables)", FALSE, lodge_check_nftables},
     {"firewall", "Other firewalls", FALSE, lodge_check_firewall},
     {"tun", "Guest network cards (tun)", FALSE, lodge_check_tun},

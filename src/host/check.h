@@ -55,6 +55,7 @@ void lodge_check_qemu_img(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_dnsmasq(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_ovmf(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_nat64(const LodgeExamined *examined, LodgeCheck *check);
+void lodge_check_passt(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_swtpm(const LodgeExamined *examined, LodgeCheck *check);
 void lodge_check_ssh(const LodgeExamined *examined, LodgeCheck *check);
 

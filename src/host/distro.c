@@ -58,6 +58,8 @@ static const struct {
     [LODGE_NEED_NAT64] = {"tayga and unbound",
                           {NULL, "tayga unbound", "tayga unbound", NULL, NULL, NULL,
                            "net-proxy/tayga net-dns/unbound"}},
+    [LODGE_NEED_PASST] = {"passt",
+                          {NULL, "passt", "passt", "passt", "passt", "passt", "net-misc/passt"}},
     [LODGE_NEED_OVMF] = {"OVMF (UEFI firmware)",
                          {NULL, "ovmf", "edk2-ovmf", "edk2-ovmf", "qemu-ovmf-x86_64", "ovmf",
                           "sys-firmware/edk2-bin"}},

@@ -9,6 +9,7 @@ typedef enum {
     LODGE_NEED_QEMU_IMG,
     LODGE_NEED_DNSMASQ,
     LODGE_NEED_NAT64, /* tayga and unbound */
+    LODGE_NEED_PASST,
     LODGE_NEED_OVMF,
     LODGE_NEED_SWTPM,
     LODGE_NEED_SSH,
