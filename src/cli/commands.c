@@ -471,8 +471,10 @@ static const LodgeCommandRow rows[] = {
      "let ports of this host reach a guest",
      "Shows them, or adds some, or with --remove takes them away; at once, also while the guest "
      "runs. On a network the port is that of all the host's addresses unless one is given, and "
-     "other guests reach it there too; in user mode it is the loopback address's. A port that a "
-     "program of the host listens on is refused.",
+     "other guests reach it there too; in user mode it is the loopback address's, and if passt "
+     "makes "
+     "that network, connections through it are cut. A port that a program of the host listens on "
+     "is refused.",
      "lodge forward web1 8080:80 8443:443\nlodge forward web1 127.0.0.1:5432:5432\n"
      "lodge forward web1 --remove 8080\nlodge forward # all guests' ports",
      lodge_options_forward, 0, -1, LODGE_WORD_GUEST, FALSE, lodge_cmd_forward},

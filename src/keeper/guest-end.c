@@ -8,6 +8,7 @@
 
 #include "agent/protocol.h"
 #include "keeper/group.h"
+#include "keeper/keeper.h"
 #include "keeper/nics.h"
 #include "keeper/pcis.h"
 
@@ -20,9 +21,9 @@ keeper_tidy_up(const Keeper *keeper)
     lodge_limits_remove(keeper->store, keeper->name);
     lodge_pcis_give_back(keeper->store, keeper->name, NULL);
     lodge_taps_forget(keeper->store, keeper->name);
-    static const char *const names[] = {"events.qmp", "jobs.qmp",     "view.qmp",
-                                        "agent.sock", "console.sock", "qemu.lock",
-                                        "killed",     "started.conf", "memory.json"};
+    static const char *const names[] = {
+        "events.qmp", "jobs.qmp", "view.qmp",     "agent.sock",  "console.sock",
+        "qemu.lock",  "killed",   "started.conf", "memory.json", LODGE_KEEPER_OWN_NETWORK};
     for (gsize i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *path = keeper_run_path(keeper, names[i]);
         unlink(path);
@@ -82,6 +83,7 @@ keeper_on_qemu_end(gint fd, GIOCondition condition, gpointer data)
     gboolean wanted = keeper->ended_by_request || g_file_test(killed_path, G_FILE_TEST_EXISTS);
     g_autofree char *reason = wanted ? NULL : crash_reason(keeper, was_child, status);
     tpm_end(&keeper->tpm);
+    passts_end(keeper->passts);
     keeper_tidy_up(keeper);
     keeper->qemu_pid = 0;
     keeper->agent = FALSE;

@@ -10,6 +10,7 @@
 #include "keeper/inside.h"
 #include "keeper/memory.h"
 #include "keeper/mend.h"
+#include "keeper/passt.h"
 #include "keeper/schedule.h"
 #include "keeper/space.h"
 #include "keeper/tpm.h"
@@ -42,6 +43,7 @@ struct Keeper {
     Watch *watch;
     Mend *mend;
     Tpm tpm;
+    Passts *passts;
     Space *space;
     Schedule *schedule;
 

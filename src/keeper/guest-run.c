@@ -129,6 +129,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     lodge_detached_begun(keeper->report_fd);
     keeper->inside = inside_new(keeper->run_folder, keeper_on_inside, keeper);
     keeper->watch = watch_new(store, guest, on_sent, keeper);
+    keeper->passts = passts_new(store, keeper->name);
     keeper->mend = mend_new(store, keeper->name);
     keeper->space = space_new(store, keeper->name, keeper_continue, keeper);
     keeper->schedule = schedule_new(store, keeper->name, may_snapshot, keeper);
@@ -148,6 +149,7 @@ keeper_free(Keeper *keeper)
     }
     watch_free(keeper->watch);
     mend_free(keeper->mend);
+    passts_free(keeper->passts);
     lodge_fd_clear(&keeper->tpm.pid_fd);
     space_free(keeper->space);
     schedule_free(keeper->schedule);
@@ -212,6 +214,9 @@ on_hangup(gint fd, GIOCondition condition, gpointer data)
     }
     g_autoptr(LodgeGuest) guest = lodge_store_guest(keeper->store, keeper->name, NULL);
     keeper_read_policy(keeper, guest);
+    if (guest != NULL) {
+        passts_follow(keeper->passts, guest);
+    }
     if (guest != NULL &&
         lodge_plan_find_host(keeper->store, guest, &keeper->ssh_host, &keeper->ssh_port)) {
         lodge_fd_clear(&keeper->port_reservation);

@@ -222,8 +222,8 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     if (!tpm_begin(&keeper->tpm, keeper->store, guest, error)) {
         return FALSE;
     }
-    g_autoptr(LodgePlan)
-        plan = lodge_plan_make(keeper->store, guest, begin, keeper->tpm.socket, error);
+    g_autoptr(LodgePlan) plan = lodge_plan_make(keeper->store, guest, begin, keeper->tpm.socket,
+                                                keeper->passts, error);
     if (plan == NULL) {
         return FALSE;
     }
@@ -288,6 +288,9 @@ adopt(Keeper *keeper, GError **error)
     if (!keeper_connect_patiently(keeper, error)) {
         return FALSE;
     }
+    if (guest != NULL) {
+        passts_adopt(keeper->passts, guest, keeper->ssh_port);
+    }
     inside_begin(keeper->inside, json_object_get(last, "inside"));
     keeper_enter(keeper, keeper->state, "adopted", keeper->reason);
     return TRUE;
@@ -336,6 +339,7 @@ keeper_begin(Keeper *keeper, KeeperTask task, GError **error)
             lodge_job_sweep(keeper->store);
         } else if (!adopts) {
             tpm_end(&keeper->tpm);
+            passts_end(keeper->passts);
             keeper_tidy_up(keeper);
             keeper_enter(keeper, LODGE_STATE_STOPPED, "start-failed", problem->message);
         }

@@ -25,6 +25,10 @@ gboolean lodge_keeper_start_from(const LodgeStore *store, const char *guest,
 /* Word of that for the keeper, which takes it: a file in the run folder. */
 #define LODGE_KEEPER_MEMORY "memory-file"
 
+/* A file in the run folder: what QEMU is to read has its own user-mode network in it, so that must
+ * be what the guest has, not passt. */
+#define LODGE_KEEPER_OWN_NETWORK "own-network"
+
 /* The memory may be a file without a name: then @memory_file is /proc/PID/fd/N of who holds it
  * until the keeper does, and it has these seals. */
 #define LODGE_KEEPER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)

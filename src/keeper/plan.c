@@ -6,6 +6,7 @@
 #include "host/check.h"
 #include "host/host.h"
 #include "keeper/chain.h"
+#include "keeper/keeper.h"
 #include "keeper/nics.h"
 #include "keeper/pin.h"
 #include "keeper/ports.h"
@@ -135,7 +136,7 @@ find_program(const LodgeStore *store, char **out_version, GError **error)
 
 LodgePlan *
 lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
-                GError **error)
+                Passts *passts, GError **error)
 {
     g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
     plan->port_reservation = -1;
@@ -169,6 +170,10 @@ lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, in
         return NULL;
     }
     lodge_plan_find_host(store, guest, &plan->ssh_host, &plan->ssh_port);
+    g_autofree char *own_path = g_build_filename(run_folder, LODGE_KEEPER_OWN_NETWORK, NULL);
+    if (begin != LODGE_BEGIN_INCOMING || !g_file_test(own_path, G_FILE_TEST_EXISTS)) {
+        passts_begin(passts, guest, plan->ssh_port, plan->taps);
+    }
     g_autofree char *seed_text = existing(folder, "seed.txt");
     g_autofree char *seed_disk = existing(folder, "seed.iso");
     LodgeMachine machine = {

@@ -172,7 +172,8 @@ static const LodgeKey cdrom_keys[] = {
 
 static const LodgeKey nic_keys[] = {
     {"network", LODGE_TYPE_NAME, NIC(network), "user",
-     .help = "The network it is on. `user`: QEMU's own, which needs no privileges."},
+     .help = "The network it is on. `user`: in user mode, which needs no "
+             "privileges: passt's, or QEMU's own."},
     {"mac", LODGE_TYPE_MAC, NIC(mac), .help = "Its MAC address; made at random by `lodge create`."},
     {"model", LODGE_TYPE_CHOICE, NIC(model), "auto", "auto|virtio|e1000|e1000e|rtl8139|vmxnet3",
      .help = "What card it is. `auto`: virtio, or e1000 or e1000e by the profile."},

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "ops/machine-state.h"
 #include "keeper/keeper.h"
 #include "ops/session.h"
 #include "qemu/memory-stream.h"
@@ -79,31 +80,11 @@ capture_begin(Capture *capture, guint64 size_bytes, GError **error)
     return capture->reader != NULL ? lodge_fd_steal(&write_end) : -1;
 }
 
-/* User-mode networks of the guest's begin anew: their connections can't be had twice, and an
- * address that was leased to its MAC should be had by others'. */
-static gboolean
-cut_networks(const Capture *capture, GError **error)
-{
-    struct stat info;
-    g_autoptr(GByteArray) state = g_byte_array_new();
-    if (fstat(capture->state_fd, &info) < 0) {
-        return lodge_error_errno(error, errno, "its state");
-    }
-    g_byte_array_set_size(state, (guint)info.st_size);
-    if (pread(capture->state_fd, state->data, state->len, 0) != (gssize)state->len) {
-        return lodge_error_errno(error, errno, "its state");
-    }
-    return !lodge_memory_stream_cut(state, "slirp") ||
-           (pwrite(capture->state_fd, state->data, state->len, 0) == (gssize)state->len &&
-            ftruncate(capture->state_fd, (off_t)state->len) == 0) ||
-           lodge_error_errno(error, errno, "its state");
-}
-
 gboolean
 capture_finish(Capture *capture, GError **error)
 {
     if ((capture->reader != NULL && !lodge_child_end(capture->reader, error)) ||
-        !cut_networks(capture, error)) {
+        !machine_state_cut_networks(capture->state_fd, error)) {
         return FALSE;
     }
     return fcntl(capture->memory_fd, F_ADD_SEALS, LODGE_KEEPER_SEALS) == 0 ||

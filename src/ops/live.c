@@ -117,21 +117,12 @@ apply_forwards(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError 
     }
     (void)qmp;
     (void)deadline;
+    if (nic_has_passt(change->session, index)) {
+        return nic_forward_by_passt(change, nic, index, error);
+    }
     g_autoptr(LodgeQmp) own = session_monitor(change->session, MONITOR_TIMEOUT_MS, error);
     return own != NULL &&
            forward_in_qemu(change, own, lodge_deadline_in(MONITOR_TIMEOUT_MS), error);
-}
-
-/* The keeper says where SSH gets in: it reads that anew. */
-static void
-tell_keeper(const Session *session)
-{
-    g_autofree char *path = lodge_store_run_path(session->store, session->guest->name,
-                                                 "keeper.lock");
-    lodge_autofd keeper = lodge_lock_open_holder(path, NULL);
-    if (keeper >= 0) {
-        lodge_pid_fd_signal(keeper, SIGHUP, NULL);
-    }
 }
 
 /* A guest whose link went down and up asks for an address. */
@@ -166,7 +157,7 @@ apply_network(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
         g_str_equal(nic->network, LODGE_NETWORK_USER)) {
         gboolean fine = nic_replug(change, old, nic, index, error);
         if (fine) {
-            tell_keeper(change->session);
+            nic_tell_keeper(change->session);
         }
         return fine;
     }
@@ -187,7 +178,7 @@ apply_network(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError *
         !lodge_net_move(net, old->network, network, &port, error)) {
         return FALSE;
     }
-    tell_keeper(change->session);
+    nic_tell_keeper(change->session);
     return flap_link(change, nic->name, error);
 }
 
@@ -353,7 +344,7 @@ apply_schedule(const LiveChange *change, LodgeQmp *qmp, gint64 deadline, GError 
     (void)qmp;
     (void)deadline;
     (void)error;
-    tell_keeper(change->session);
+    nic_tell_keeper(change->session);
     return TRUE;
 }
 

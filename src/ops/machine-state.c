@@ -4,8 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/base.h"
+#include "qemu/memory-stream.h"
 
 /* A guest that goes on must not keep it: its next snapshot would be of another form. */
 static gboolean
@@ -58,6 +61,24 @@ machine_state_write(LodgeQmp *qmp, const char *path, gint64 deadline, GError **e
     return prepare(qmp, path, O_WRONLY | O_CREAT | O_TRUNC, deadline, error) &&
            lodge_qmp_run(qmp, deadline, error, "migrate", "{s:s}", "uri", "fd:state") &&
            await_end(qmp, deadline, error);
+}
+
+gboolean
+machine_state_cut_networks(int fd, GError **error)
+{
+    struct stat info;
+    g_autoptr(GByteArray) state = g_byte_array_new();
+    if (fstat(fd, &info) < 0) {
+        return lodge_error_errno(error, errno, "its state");
+    }
+    g_byte_array_set_size(state, (guint)info.st_size);
+    if (pread(fd, state->data, state->len, 0) != (gssize)state->len) {
+        return lodge_error_errno(error, errno, "its state");
+    }
+    return !lodge_memory_stream_cut(state, "slirp") ||
+           (pwrite(fd, state->data, state->len, 0) == (gssize)state->len &&
+            ftruncate(fd, (off_t)state->len) == 0) ||
+           lodge_error_errno(error, errno, "its state");
 }
 
 gboolean

@@ -334,7 +334,9 @@ save(Parking *parking, GError **error)
     }
     waitpid(parking->pid, NULL, 0);
     lodge_fd_clear(&parking->pid_fd);
-    return TRUE;
+    lodge_autofd fd = open(state, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 ? machine_state_cut_networks(fd, error)
+                   : lodge_error_errno(error, errno, "%s", state);
 }
 
 /* Nobody writes its memory any more, and it is the store's. */

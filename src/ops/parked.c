@@ -81,6 +81,9 @@ key_of(const ParkedShape *shape, const LodgeImage *image, GError **error)
     g_string_append_printf(text, "%s %" G_GINT64_FORMAT " %" G_GINT64_FORMAT "\n%s %s %s\n",
                            shape->qemu, (gint64)info.st_size, (gint64)info.st_mtim.tv_sec,
                            image->disk, image->kernel, image->initrd);
+    if (shape->tap.link == NULL) {
+        g_string_append(text, "without its network's state\n"); /* see machine_state_cut_networks */
+    }
     if (shape->kvm) {
         add_host(text);
     }
@@ -123,8 +126,7 @@ parked_shape(const LodgeStore *store, const LodgeGuest *guest, const LodgeImage 
         return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "%s", reason);
     }
     const LodgeNic *nic = guest->nics->pdata[0];
-    /* QEMU saves the user-mode network itself, and a tap's NIC can do more: neither's state is the
-     * other's. */
+    /* A tap's NIC can do more than one of a user-mode network: neither's state is the other's. */
     gboolean is_user = g_strcmp0(nic->network, LODGE_NETWORK_USER) == 0;
     out_shape->nic = (LodgeNic){.name = nic->name,
                                 .network = (char *)LODGE_NETWORK_USER,

@@ -6,7 +6,10 @@
  * memory is read by a new QEMU that waits for it; `.loading` marks it until it has all. */
 #include "config.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base.h"
@@ -17,6 +20,7 @@
 #include "ops/merge.h"
 #include "ops/snapshot-mend.h"
 #include "ops/snapshot-private.h"
+#include "qemu/memory-stream.h"
 #include "qmp/guest-agent.h"
 #include "store/snapshots.h"
 
@@ -24,6 +28,7 @@ enum {
     CONF_LIMIT_BYTES = 256 << 10,
     MONITOR_TIMEOUT_MS = 10000,
     CLOCK_TIMEOUT_MS = 2000,
+    TAIL_BYTES = 1 << 20, /* of a memory's file: enough for QEMU's description of it */
 };
 
 typedef struct {
@@ -238,6 +243,28 @@ go_on(const Restoration *restoration, GError **error)
     return TRUE;
 }
 
+/* A guest that was saved with QEMU's own user-mode network finds that again: QEMU reads no state of
+ * what it has not. The other way round nothing is amiss. */
+static gboolean
+choose_network(const Session *session, const char *memory, GError **error)
+{
+    struct stat info;
+    g_autofree char *mark = lodge_store_run_path(session->store, session->guest->name,
+                                                 LODGE_KEEPER_OWN_NETWORK);
+    g_autoptr(GByteArray) tail = g_byte_array_new();
+    lodge_autofd fd = open(memory, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &info) < 0) {
+        return lodge_error_errno(error, errno, "%s", memory);
+    }
+    g_byte_array_set_size(tail, (guint)MIN(info.st_size, TAIL_BYTES));
+    if (pread(fd, tail->data, tail->len, info.st_size - tail->len) != (gssize)tail->len) {
+        return lodge_error_errno(error, errno, "%s", memory);
+    }
+    unlink(mark);
+    return !lodge_memory_stream_has(tail, "slirp") ||
+           lodge_file_write(mark, "", 0, 0600, LODGE_WRITE_NO_SYNC, error);
+}
+
 static gboolean
 load(const Restoration *restoration, GError **error)
 {
@@ -252,7 +279,8 @@ load(const Restoration *restoration, GError **error)
         return FALSE;
     }
     lodge_fault("restore-marked");
-    gboolean fine = lodge_keeper_start(session->store, guest,
+    gboolean fine = choose_network(session, memory, error) &&
+                    lodge_keeper_start(session->store, guest,
                                        LODGE_KEEPER_PAUSED | LODGE_KEEPER_INCOMING, error) &&
                     session_refresh(session, error) && live_snapshot_load(session, memory, error);
     if (!fine) {

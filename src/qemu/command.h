@@ -29,11 +29,12 @@ typedef enum {
     LODGE_BEGIN_INCOMING, /* nor have they anything to run: memory comes by `migrate-incoming` */
 } LodgeBegin;
 
-/* A tap for a NIC. */
+/* What a NIC is plugged into. */
 typedef struct {
-    char *link;
+    char *link; /* the tap's name; NULL: QEMU's own user-mode network */
     int fd;
-    int vhost_fd; /* /dev/vhost-net, open; -1: QEMU carries the packets */
+    int vhost_fd;       /* /dev/vhost-net, open; -1: QEMU carries the packets */
+    gboolean is_socket; /* no tap: a socket that listens, where passt is to connect */
 } LodgeTap;
 
 typedef struct {
@@ -80,6 +81,13 @@ LodgeCommand *lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *ma
 /* The command line of swtpm: it speaks by the socket @socket_fd, keeps its state in the folder that
  * @folder_fd is (both borrowed), and ends when the socket is closed. Pure. */
 LodgeCommand *lodge_swtpm_command(const char *program, int folder_fd, int socket_fd);
+
+/* The command line of passt for @nic: it speaks by the connected socket @socket_fd (borrowed), and
+ * ends when that is closed. The guest finds what QEMU's own user-mode network has: 10.0.2.15, the
+ * gateway 10.0.2.2, DNS at 10.0.2.3. @ssh_port: of 127.0.0.1, to the guest's 22; 0: none. Pure.
+ * USAGE if the forwards are wrong. */
+LodgeCommand *lodge_passt_command(const char *program, const LodgeNic *nic, guint ssh_port,
+                                  int socket_fd, GError **error);
 
 /* What machine=auto comes to. */
 LodgeMachineType lodge_machine_type(const LodgeGuest *guest);

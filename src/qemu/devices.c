@@ -219,6 +219,11 @@ add_netdev(LodgeCommand *command, const LodgeGuest *guest, const LodgeMachine *m
     const LodgeTap *tap = machine->taps != NULL ? &machine->taps[i] : NULL;
     if (tap != NULL && tap->link != NULL) {
         int fd = lodge_command_pass_open(command, tap->link, tap->fd);
+        if (tap->is_socket) {
+            lodge_command_option(command, "-netdev",
+                                 "stream,id=n%u,server=on,addr.type=fd,addr.str=%d", i, fd);
+            return TRUE;
+        }
         g_autofree char *vhost = NULL;
         if (tap->vhost_fd >= 0 && g_str_equal(nic_device(guest, nic), VIRTIO_NET)) {
             int vhost_fd = lodge_command_pass_open(command, "vhost-net", tap->vhost_fd);

@@ -115,6 +115,20 @@ cut_unknown(GByteArray *state, const char *name)
 }
 
 gboolean
+lodge_memory_stream_has(const GByteArray *tail, const char *name)
+{
+    gsize i = 0;
+    const json_t *device = NULL;
+    g_autoptr(json_t) description = find_description(tail);
+    json_array_foreach (json_object_get(description, "devices"), i, device) {
+        if (g_str_equal(lodge_json_string(device, "name", ""), name)) {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+gboolean
 lodge_memory_stream_cut(GByteArray *state, const char *name)
 {
     gsize i = 0;

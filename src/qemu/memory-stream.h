@@ -15,6 +15,10 @@ typedef struct {
  */
 gboolean lodge_memory_stream_cut(GByteArray *state, const char *name);
 
+/* Does a stream's end, @tail, describe a device @name? FALSE too if the description is not whole.
+ */
+gboolean lodge_memory_stream_has(const GByteArray *tail, const char *name);
+
 /* Read a migration stream from @from (a pipe) until it ends. What the guest has in memory goes into
  * @to->memory_fd, where it was last said; pages that it never touched stay holes. The stream
  * without it goes into @to->state_fd: a QEMU that maps the file as its memory, and then reads that,

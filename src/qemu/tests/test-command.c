@@ -107,6 +107,54 @@ test_golden(gconstpointer data)
 }
 
 static void
+test_passt(void)
+{
+    g_autoptr(GError) error = NULL;
+    LodgeNic nic = {.name = (char *)"lan",
+                    .forward = (char *)"8080:80 0.0.0.0:5353:53/udp [::1]:8443:443"};
+    g_autoptr(LodgeCommand) command = lodge_passt_command("/usr/bin/passt", &nic, 20001, 5, &error);
+    g_assert_no_error(error);
+    g_autofree char *rendered = render(command);
+    g_assert_cmpstr(rendered, ==,
+                    "/usr/bin/passt\n--foreground\n--quiet\n--no-map-gw\n--fd 10\n"
+                    "--address 10.0.2.15\n--netmask 24\n--gateway 10.0.2.2\n--dns 10.0.2.3\n"
+                    "--dns-forward 10.0.2.3\n--tcp-ports 127.0.0.1/20001:22\n"
+                    "--tcp-ports 127.0.0.1/8080:80\n--udp-ports 0.0.0.0/5353:53\n"
+                    "--tcp-ports ::1/8443:443\n\n10 open passt\n");
+    nic.forward = (char *)"80:80:80:80";
+    g_assert_null(lodge_passt_command("/usr/bin/passt", &nic, 0, 5, &error));
+    g_assert_error(error, LODGE_ERROR, LODGE_ERROR_USAGE);
+}
+
+/* Of two NICs on `user`, the first has a passt, and QEMU has neither SSH's port nor forwards there.
+ */
+static void
+test_passt_is_plugged_in(void)
+{
+    static const char conf[] = "[guest]\nmemory=1G\n[nic a]\nnetwork=user\n"
+                               "mac=52:54:00:00:00:01\nforward=8080:80\n"
+                               "[nic b]\nnetwork=user\nmac=52:54:00:00:00:02\n";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_guest_parse("web1", conf, strlen(conf), &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) chains = g_ptr_array_new();
+    LodgeTap taps[] = {{.link = (char *)"passt", .fd = 100, .vhost_fd = -1, .is_socket = TRUE},
+                       {.fd = -1, .vhost_fd = -1}};
+    LodgeMachine machine = {.program = "q",
+                            .guest_folder = "/g",
+                            .run_folder = "/r",
+                            .ssh_port = 20001,
+                            .taps = taps,
+                            .chains = chains};
+    g_autoptr(LodgeCommand) command = lodge_qemu_command(guest, &machine, &error);
+    g_assert_no_error(error);
+    g_autofree char *rendered = render(command);
+    g_assert_nonnull(strstr(rendered, "\n-netdev stream,id=n0,server=on,addr.type=fd,addr.str="));
+    g_assert_nonnull(strstr(rendered, "\n-netdev user,id=n1\n"));
+    g_assert_null(strstr(rendered, "hostfwd"));
+}
+
+static void
 refuse(const char *conf, LodgeError code)
 {
     g_autoptr(GError) error = NULL;
@@ -221,6 +269,8 @@ main(int argc, char **argv)
     }
     g_test_add_func("/qemu/command/refused", test_refused);
     g_test_add_func("/qemu/command/memory", test_memory);
+    g_test_add_func("/qemu/passt/command", test_passt);
+    g_test_add_func("/qemu/passt/plugged-in", test_passt_is_plugged_in);
     g_test_add_func("/qemu/disks/remote", test_remote);
     g_test_add_func("/qemu/disks/boot-order", test_boot_order);
     return g_test_run();

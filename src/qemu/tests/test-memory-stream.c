@@ -300,9 +300,12 @@ test_devices_are_cut(void)
     put_device(stream, "timer", 6, 0, 8);
     put_device(stream, "slirp", 7, 1, 3);
     g_assert_false(lodge_memory_stream_cut(stream, "slirp")); /* nothing is described */
+    g_assert_false(lodge_memory_stream_has(stream, "slirp"));
     put_description(stream);
     put_device(wanted, "timer", 6, 0, 8);
     put_description(wanted);
+    g_assert_true(lodge_memory_stream_has(stream, "slirp"));
+    g_assert_false(lodge_memory_stream_has(stream, "tpm"));
     g_assert_true(lodge_memory_stream_cut(stream, "slirp"));
     g_assert_cmpmem(stream->data, stream->len, wanted->data, wanted->len);
     g_assert_false(lodge_memory_stream_cut(stream, "slirp"));
