@@ -98,6 +98,20 @@ may_snapshot(gpointer data)
     return ((const Keeper *)data)->state == LODGE_STATE_RUNNING;
 }
 
+/* QEMU names the guest's MAC for it, and again, as it may take a moment to see the connection. */
+static void
+on_passt(const char *nic, gpointer data)
+{
+    Keeper *keeper = data;
+    if (keeper->qmp != NULL) {
+        g_autofree char *id = g_strconcat("nic-", nic, NULL);
+        lodge_qmp_send(keeper->qmp, "announce-self",
+                       json_pack("{s:i, s:i, s:i, s:i, s:[s]}", "initial", 50, "max", 500, "rounds",
+                                 4, "step", 150, "interfaces", id),
+                       -1, NULL, NULL, NULL);
+    }
+}
+
 Keeper *
 keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
 {
@@ -129,7 +143,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     lodge_detached_begun(keeper->report_fd);
     keeper->inside = inside_new(keeper->run_folder, keeper_on_inside, keeper);
     keeper->watch = watch_new(store, guest, on_sent, keeper);
-    keeper->passts = passts_new(store, keeper->name);
+    keeper->passts = passts_new(store, keeper->name, on_passt, keeper);
     keeper->mend = mend_new(store, keeper->name);
     keeper->space = space_new(store, keeper->name, keeper_continue, keeper);
     keeper->schedule = schedule_new(store, keeper->name, may_snapshot, keeper);

@@ -47,6 +47,7 @@ enum {
 typedef struct {
     Passts *all;
     guint number; /* of its NIC */
+    char *nic;
     guint ssh_port;
     char *forward;
     char *program;
@@ -62,6 +63,8 @@ struct Passts {
     const LodgeStore *store;
     const char *guest;
     GPtrArray *list; /* Passt * */
+    PasstsFunc on_begun;
+    gpointer data;
     guint log_source;
 };
 
@@ -84,6 +87,7 @@ static void
 passt_free(Passt *passt)
 {
     stop_watching(passt);
+    g_free(passt->nic);
     g_free(passt->forward);
     g_free(passt->program);
     g_free(passt);
@@ -220,6 +224,7 @@ passt_start(Passt *passt, GError **error)
     }
     passt->end_source = g_unix_fd_add(passt->pid_fd, G_IO_IN, on_end, passt);
     passt->has_failed = FALSE;
+    passt->all->on_begun(passt->nic, passt->all->data);
     publish(passt, NULL);
     return TRUE;
 }
@@ -276,11 +281,13 @@ on_log_look(gpointer data)
 }
 
 Passts *
-passts_new(const LodgeStore *store, const char *guest)
+passts_new(const LodgeStore *store, const char *guest, PasstsFunc on_begun, gpointer data)
 {
     Passts *passts = g_new0(Passts, 1);
     passts->store = store;
     passts->guest = guest;
+    passts->on_begun = on_begun;
+    passts->data = data;
     passts->list = g_ptr_array_new_with_free_func((GDestroyNotify)passt_free);
     passts->log_source = g_timeout_add_seconds(LOG_LOOK_S, on_log_look, passts);
     return passts;
@@ -303,6 +310,7 @@ passt_new(Passts *passts, const LodgeNic *nic, guint number, guint ssh_port, con
     passt->all = passts;
     passt->number = number;
     passt->ssh_port = number == 0 ? ssh_port : 0;
+    passt->nic = g_strdup(nic->name);
     passt->forward = g_strdup(nic->forward);
     passt->program = g_strdup(program);
     passt->pid_fd = -1;

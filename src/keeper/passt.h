@@ -9,8 +9,12 @@
 /* The passts of one guest: one for each NIC that has one. */
 typedef struct Passts Passts;
 
-/* @store and @guest must outlive it. */
-Passts *passts_new(const LodgeStore *store, const char *guest);
+/* One was begun for NIC @nic of a QEMU that runs: it knows the guest's MAC only when it hears of
+ * it, and no connection gets in before. */
+typedef void (*PasstsFunc)(const char *nic, gpointer data);
+
+/* @store and @guest must outlive it. @on_begun gets @data. */
+Passts *passts_new(const LodgeStore *store, const char *guest, PasstsFunc on_begun, gpointer data);
 
 /* Look after them no more. They go on as long as their QEMU. */
 void passts_free(Passts *passts);
