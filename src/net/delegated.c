@@ -248,6 +248,7 @@ load_lease(const json_t *value, gint64 now, LodgeDelegationClient *client)
         return;
     }
     client->since = now - age_ms;
+    client->hint = lease;
     if (lease.valid_s == G_MAXUINT32 || age_ms < (gint64)lease.valid_s * 1000) {
         client->lease = lease;
     }
@@ -275,8 +276,11 @@ lodge_net_save_delegation(const LodgeStore *store, const char *network, gint64 n
     g_autofree char *path = client_path(store, network);
     g_autofree char *duid = hex_of(&client->duid);
     g_autoptr(json_t) value = json_pack("{s:s}", "duid", duid);
-    if (client->lease.prefix.family != 0) {
-        const LodgeDelegation *lease = &client->lease;
+    const LodgeDelegation given_back = {.prefix = client->hint.prefix,
+                                        .server = client->hint.server};
+    gboolean has = client->lease.prefix.family != 0;
+    if (has || client->hint.prefix.family != 0) {
+        const LodgeDelegation *lease = has ? &client->lease : &given_back;
         g_autofree char *prefix = lodge_prefix_format(&lease->prefix);
         g_autofree char *server = hex_of(&lease->server);
         gint64 since = g_get_real_time() / 1000 - (now - client->since);

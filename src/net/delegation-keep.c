@@ -14,6 +14,7 @@
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/udp.h>
+#include <poll.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,10 +31,12 @@ enum {
     NO_UPLINK_WAIT_MS = 3000,
     BUSY_WAIT_MS = 250,
     MESSAGE_MOST_BYTES = 4096,
-    SILENCE_TRIES = 4, /* after 15 s without an offer it is told */
+    RELEASE_TRIES = 2,
+    RELEASE_WAIT_MS = 300, /* who stops the network waits, too */
+    SILENCE_TRIES = 4,     /* after 15 s without an offer it is told */
 };
 
-typedef struct {
+struct LodgeDelegationKeep {
     const LodgeStore *store;
     const LodgeNetwork *network;
     LodgeNet *net;
@@ -45,7 +48,9 @@ typedef struct {
     guint timer;
     gboolean is_applied; /* the host has what the client has */
     char *complaint;     /* what was told last, so that it is told once */
-} Keep;
+};
+
+typedef LodgeDelegationKeep Keep;
 
 static gint64
 now_ms(void)
@@ -260,11 +265,11 @@ on_message(gint fd, GIOCondition condition, gpointer data)
     return G_SOURCE_CONTINUE;
 }
 
-void
+LodgeDelegationKeep *
 lodge_delegation_keep(const LodgeStore *store, const LodgeNetwork *network)
 {
     if (!network->delegation) {
-        return;
+        return NULL;
     }
     g_autoptr(GError) error = NULL;
     Keep *keep = g_new0(Keep, 1);
@@ -276,10 +281,38 @@ lodge_delegation_keep(const LodgeStore *store, const LodgeNetwork *network)
     if (keep->net == NULL ||
         !lodge_net_load_delegation(store, network->name, now, &keep->client, &error)) {
         tell(keep, "network-delegation-failed", "reason", error->message);
-        return;
+        return NULL;
     }
     g_autofree char *had = lodge_net_delegated(store, network->name);
     keep->is_applied = had == NULL && keep->client.lease.prefix.family == 0;
     lodge_delegation_begin(&keep->client, now);
     keep->timer = g_timeout_add(0, on_timer, keep);
+    return keep;
+}
+
+void
+lodge_delegation_give_back(LodgeDelegationKeep *keep)
+{
+    guint8 bytes[MESSAGE_MOST_BYTES];
+    for (guint try = 0; keep != NULL && keep->socket >= 0 && try < RELEASE_TRIES; try++) {
+        g_autoptr(GByteArray) message = g_byte_array_new();
+        if (!lodge_delegation_release(&keep->client, now_ms(), message) ||
+            !send_message(keep, message, NULL)) {
+            break;
+        }
+        gint64 deadline = lodge_deadline_in(RELEASE_WAIT_MS);
+        while (keep->client.lease.prefix.family != 0 &&
+               lodge_wait_fd(keep->socket, POLLIN, deadline, NULL)) {
+            gssize got = recv(keep->socket, bytes, sizeof bytes, 0);
+            if (got > (gssize)sizeof(struct udphdr)) {
+                lodge_delegation_hear(&keep->client, bytes + sizeof(struct udphdr),
+                                      (gsize)got - sizeof(struct udphdr), now_ms());
+            }
+        }
+    }
+    /* Whether it was heard or not, it is ours no more. */
+    if (keep != NULL && keep->client.hint.prefix.family != 0) {
+        keep->client.lease = (LodgeDelegation){0};
+        lodge_net_save_delegation(keep->store, keep->network->name, now_ms(), &keep->client, NULL);
+    }
 }

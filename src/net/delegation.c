@@ -65,6 +65,7 @@ lengthen_pause(LodgeDelegationClient *client)
         [LODGE_DELEGATION_BOUND] = 0,
         [LODGE_DELEGATION_RENEWING] = LONGEST_RENEW_PAUSE_MS,
         [LODGE_DELEGATION_REBINDING] = LONGEST_RENEW_PAUSE_MS,
+        [LODGE_DELEGATION_RELEASING] = FIRST_PAUSE_MS,
     };
     gint64 first = is_renewing(client) ? FIRST_RENEW_PAUSE_MS : FIRST_PAUSE_MS;
     gint64 plain = client->tries == 0 ? first : MIN(client->pause * 2, longest[client->state]);
@@ -80,6 +81,7 @@ put_message(LodgeDelegationClient *client, gint64 now, GByteArray *bytes)
         [LODGE_DELEGATION_BOUND] = LODGE_DHCP6_RENEW,
         [LODGE_DELEGATION_RENEWING] = LODGE_DHCP6_RENEW,
         [LODGE_DELEGATION_REBINDING] = LODGE_DHCP6_REBIND,
+        [LODGE_DELEGATION_RELEASING] = LODGE_DHCP6_RELEASE,
     };
     gboolean requests = client->state == LODGE_DELEGATION_REQUESTING;
     LodgeDhcp6Question question = {
@@ -88,9 +90,10 @@ put_message(LodgeDelegationClient *client, gint64 now, GByteArray *bytes)
         .iaid = client->iaid,
         .elapsed_cs = (guint)MIN((now - client->began) / 10, 0xffff),
         .client = &client->duid,
-        .wanted = requests            ? &client->offer
-                  : has_lease(client) ? &client->lease
-                                      : NULL,
+        .wanted = requests                          ? &client->offer
+                  : has_lease(client)               ? &client->lease
+                  : client->hint.prefix.family != 0 ? &client->hint
+                                                    : NULL,
     };
     lodge_dhcp6_put(bytes, &question);
     lengthen_pause(client);
@@ -158,6 +161,20 @@ lodge_delegation_act(LodgeDelegationClient *client, gint64 now, GByteArray *byte
     return lost;
 }
 
+gboolean
+lodge_delegation_release(LodgeDelegationClient *client, gint64 now, GByteArray *bytes)
+{
+    if (!has_lease(client)) {
+        return FALSE;
+    }
+    if (client->state != LODGE_DELEGATION_RELEASING) {
+        enter(client, LODGE_DELEGATION_RELEASING, now);
+    }
+    client->hint = client->lease;
+    put_message(client, now, bytes);
+    return TRUE;
+}
+
 static gboolean
 take_lease(LodgeDelegationClient *client, const LodgeDelegation *lease, gint64 now)
 {
@@ -209,6 +226,10 @@ lodge_delegation_hear(LodgeDelegationClient *client, const guint8 *data, gsize s
     }
     if (answer.type == LODGE_DHCP6_ADVERTISE) {
         take_offer(client, &answer, now);
+        return FALSE;
+    }
+    if (client->state == LODGE_DELEGATION_RELEASING) {
+        client->lease = (LodgeDelegation){0};
         return FALSE;
     }
     if (client->state == LODGE_DELEGATION_SOLICITING && !answer.rapid) {

@@ -18,6 +18,7 @@ typedef enum {
     LODGE_DELEGATION_BOUND,
     LODGE_DELEGATION_RENEWING,
     LODGE_DELEGATION_REBINDING,
+    LODGE_DELEGATION_RELEASING,
 } LodgeDelegationState;
 
 typedef struct {
@@ -26,6 +27,7 @@ typedef struct {
     LodgeDelegationState state;
     LodgeDelegation lease; /* what we have; of family 0: nothing */
     gint64 since;          /* from when its times count */
+    LodgeDelegation hint;  /* what we had before, and would like again; of family 0: nothing */
     LodgeDelegation offer; /* the best so far, or what is requested */
     int preference;
     guint32 transaction;
@@ -43,8 +45,12 @@ void lodge_delegation_begin(LodgeDelegationClient *client, gint64 now);
  * lease was lost. */
 gboolean lodge_delegation_act(LodgeDelegationClient *client, gint64 now, GByteArray *bytes);
 
+/* Give the lease back: append the message that says so to @bytes, as often as it is called. FALSE:
+ * there is no lease, or not any more. */
+gboolean lodge_delegation_release(LodgeDelegationClient *client, gint64 now, GByteArray *bytes);
+
 /* Hear a message. Returns whether the lease is new or prolonged; what was no answer to us is
- * ignored. */
+ * ignored. An answer to the release ends the lease. */
 gboolean lodge_delegation_hear(LodgeDelegationClient *client, const guint8 *data, gsize size,
                                gint64 now);
 

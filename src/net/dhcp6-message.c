@@ -74,7 +74,8 @@ void
 lodge_dhcp6_put(GByteArray *bytes, const LodgeDhcp6Question *question)
 {
     gboolean has_server = question->type == LODGE_DHCP6_REQUEST ||
-                          question->type == LODGE_DHCP6_RENEW;
+                          question->type == LODGE_DHCP6_RENEW ||
+                          question->type == LODGE_DHCP6_RELEASE;
     put32(bytes, (guint32)question->type << 24 | (question->transaction & 0xffffff));
     put_option(bytes, OPTION_CLIENT, question->client->bytes, question->client->length);
     if (has_server && question->wanted != NULL) {
@@ -84,9 +85,11 @@ lodge_dhcp6_put(GByteArray *bytes, const LodgeDhcp6Question *question)
     put16(bytes, OPTION_ELAPSED);
     put16(bytes, 2);
     put16(bytes, MIN(question->elapsed_cs, 0xffff));
-    put16(bytes, OPTION_REQUESTED);
-    put16(bytes, 2);
-    put16(bytes, OPTION_MOST_SOLICIT);
+    if (question->type != LODGE_DHCP6_RELEASE) {
+        put16(bytes, OPTION_REQUESTED);
+        put16(bytes, 2);
+        put16(bytes, OPTION_MOST_SOLICIT);
+    }
     if (question->type == LODGE_DHCP6_SOLICIT) {
         put_option(bytes, OPTION_RAPID, NULL, 0);
     }

@@ -16,6 +16,7 @@ typedef enum {
     LODGE_DHCP6_RENEW = 5,
     LODGE_DHCP6_REBIND = 6,
     LODGE_DHCP6_REPLY = 7,
+    LODGE_DHCP6_RELEASE = 8,
 } LodgeDhcp6Type;
 
 /* Who a client or server is. */

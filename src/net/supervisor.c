@@ -278,10 +278,16 @@ run(const char *name, int *report_fd, GError **error)
     g_unix_signal_add(SIGTERM, on_terminate, loop);
     g_unix_signal_add(SIGINT, on_terminate, loop);
     lodge_resolv_watch(store, network);
-    lodge_delegation_keep(store, network);
+    LodgeDelegationKeep *delegation = lodge_delegation_keep(store, network);
     lodge_foreign_watch(store, network);
     Supervisor supervisor = {store, name, loop};
-    return keep(&supervisor, services, report_fd, error);
+    gboolean fine = keep(&supervisor, services, report_fd, error);
+    /* Who ends for another reason than that the network does is followed by another keeper. */
+    g_autofree char *marker = lodge_store_network_run_path(store, name, "stopping");
+    if (g_file_test(marker, G_FILE_TEST_EXISTS)) {
+        lodge_delegation_give_back(delegation);
+    }
+    return fine;
 }
 
 /* Where systemd ends a login's session with all its processes, SIGKILL included, being in no

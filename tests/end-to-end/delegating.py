@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 CLIENT, SERVER, IA_PD, PREFIX = 1, 2, 25, 26
-SOLICIT, ADVERTISE, REQUEST, RENEW, REBIND, REPLY = 1, 2, 3, 5, 6, 7
+SOLICIT, ADVERTISE, REQUEST, RENEW, REBIND, REPLY, RELEASE = 1, 2, 3, 5, 6, 7, 8
 IDENTITY = struct.pack("!HHI", 3, 1, 0x5254) + b"\0\1"
 PREFERRED_S, VALID_S = 3600, 7200
 
@@ -45,13 +45,15 @@ def main(link, file):
         message, client = server.recvfrom(4096)
         print(message[0], flush=True)
         asked = options(message[4:])
-        if message[0] not in (SOLICIT, REQUEST, RENEW, REBIND) or asked.get(SERVER, IDENTITY) != IDENTITY:
+        if message[0] not in (SOLICIT, REQUEST, RENEW, REBIND, RELEASE) or asked.get(SERVER, IDENTITY) != IDENTITY:
             continue
         with open(file, encoding="ascii") as text:
             prefix = ipaddress.ip_network(text.read().strip())
         if message[0] == REQUEST:
             subprocess.run(["ip", "-6", "route", "replace", str(prefix), "via", client[0].split("%")[0],
                             "dev", link], check=True)
+        if message[0] == RELEASE:
+            subprocess.run(["ip", "-6", "route", "del", str(prefix)], check=True)
         server.sendto(answer(message, prefix), client)
 
 

@@ -395,7 +395,10 @@ def test_guests_have_addresses_of_the_prefix_that_the_router_delegates(host, tmp
         second = own(20)
         wait_until(lambda: seen() == second, 60, "the guest outside by its new address")
         assert "2001:db8:77:10" not in host.sh("ip -6 addr; ip -6 route")
-    lodge("delete", "web1", "--yes", "--force")
+        lodge("delete", "web1", "--yes", "--force")
+        assert "2001:db8:77:20::/64 via" in host.outside.sh("ip -6 route")
+        lodge("network", "stop", "lan")
+        assert "2001:db8:77:20" not in host.outside.sh("ip -6 route")
     lodge("network", "delete", "lan", "--yes")
     assert set(host.state()) ^ set(before) == set()
 

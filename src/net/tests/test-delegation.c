@@ -214,6 +214,32 @@ test_refusal(void)
     assert_prefix(&client.lease, "2001:db8:1::/64");
 }
 
+/* It is given back, and asked for again. */
+static void
+test_release(void)
+{
+    LodgeDelegationClient client = make_bound("2001:db8:1::/60");
+    for (guint i = 0; i < 2; i++) {
+        g_autoptr(GByteArray) bytes = g_byte_array_new();
+        g_assert_true(lodge_delegation_release(&client, 1000, bytes));
+        g_assert_cmpint(bytes->data[0], ==, LODGE_DHCP6_RELEASE);
+        assert_prefix(&client.lease, "2001:db8:1::/60");
+    }
+    g_assert_false(hear(&client, 1001, (Said){.type = LODGE_DHCP6_REPLY}));
+    assert_prefix(&client.lease, NULL);
+    assert_prefix(&client.hint, "2001:db8:1::/60");
+    g_autoptr(GByteArray) none = g_byte_array_new();
+    g_assert_false(lodge_delegation_release(&client, 1002, none));
+    g_assert_cmpuint(none->len, ==, 0);
+    lodge_delegation_begin(&client, 2000);
+    g_autoptr(GByteArray) asked = g_byte_array_new();
+    lodge_delegation_act(&client, 2000, asked);
+    g_assert_cmpint(asked->data[0], ==, LODGE_DHCP6_SOLICIT);
+    LodgePrefix wanted;
+    g_assert_true(lodge_prefix_parse("2001:db8:1::/60", &wanted, NULL));
+    g_assert_cmpmem(asked->data + asked->len - 16, 16, wanted.bytes, 16);
+}
+
 /* Nobody answers: pauses grow, up to two minutes and a tenth. */
 static void
 test_silence(void)
@@ -242,6 +268,7 @@ main(int argc, char **argv)
     g_test_add_func("/net/delegation/unusable", test_unusable);
     g_test_add_func("/net/delegation/renewal", test_renewal);
     g_test_add_func("/net/delegation/refusal", test_refusal);
+    g_test_add_func("/net/delegation/release", test_release);
     g_test_add_func("/net/delegation/silence", test_silence);
     return g_test_run();
 }
