@@ -33,7 +33,7 @@ typedef struct {
     char *buffer;
     guint timer;
     guint tries;
-    gboolean has_firewalld_begun; /* anew, which forgets who is in which of its zones */
+    gboolean has_firewalld_changed; /* begun anew, it forgets who is in which of its zones */
 } Watch;
 
 /* Returns whether all is done. */
@@ -43,7 +43,7 @@ mend(const Watch *watch)
     g_autoptr(LodgeNet) net = lodge_net_open(watch->store, NULL);
     lodge_autofd lock = net != NULL ? lodge_net_lock_at_once(net->store, watch->network->name, NULL)
                                     : -1;
-    return lock >= 0 && lodge_foreign_keep_open(net, watch->network, watch->has_firewalld_begun);
+    return lock >= 0 && lodge_foreign_keep_open(net, watch->network, watch->has_firewalld_changed);
 }
 
 static gboolean
@@ -52,7 +52,7 @@ on_quiet(gpointer data)
     Watch *watch = data;
     watch->timer = 0;
     if (mend(watch)) {
-        watch->has_firewalld_begun = FALSE;
+        watch->has_firewalld_changed = FALSE;
     } else if (++watch->tries < TRIES) {
         watch->timer = g_timeout_add(AGAIN_MS, on_quiet, watch);
     }
@@ -67,8 +67,9 @@ concerns(Watch *watch, struct nlmsghdr *message)
     gboolean is_filter = table != NULL && nla_strcmp(table, "filter") == 0;
     switch (message->nlmsg_type) {
     case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE:
+    case NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_DELTABLE:
         if (table != NULL && nla_strcmp(table, "firewalld") == 0) {
-            watch->has_firewalld_begun = TRUE;
+            watch->has_firewalld_changed = TRUE;
             return TRUE;
         }
         return is_filter;

@@ -14,6 +14,9 @@ enum {
     NAMES_LIMIT_BYTES = 4096,
 };
 
+#define SHARED_ZONE "nm-shared"
+#define GUARD "lodge-guard-"
+
 /* In the order of is_ipv6. */
 static const struct {
     const char *list, *restore, *legacy, *family;
@@ -166,20 +169,73 @@ apply(gsize family, const LodgeNetwork *network, gboolean opens, gboolean only_m
     return *rules == '\0' || lodge_process_run(&process, NULL, error);
 }
 
-/* firewalld's zone for connections that are shared: DHCP, DNS and ICMP to the host, and all out. */
+/* --- firewalld -----------------------------------------------------------------------------------
+ */
+
+char *
+lodge_foreign_render_guard(const LodgeNetwork *network)
+{
+    g_autofree char *translator = lodge_nat64_link(network->name);
+    return g_strdup_printf("table inet " GUARD "%s {\n"
+                           "    chain input {\n"
+                           "        type filter hook input priority filter; policy accept;\n"
+                           "        iifname != { \"%s\", \"%s\" } accept\n"
+                           "        ct state established,related accept\n"
+                           "        meta l4proto { icmp, ipv6-icmp } accept\n"
+                           "        udp dport { 53, 67, 547%s } accept\n"
+                           "        tcp dport 53 accept\n"
+                           "        reject with icmpx type admin-prohibited\n"
+                           "    }\n"
+                           "}\n",
+                           network->bridge, network->bridge, translator,
+                           network->pxe_root != NULL ? ", 69" : "");
+}
+
+/* Begin it anew, or, with @wanted FALSE, remove it. */
 static gboolean
-apply_firewalld(const char *link, gboolean opens, GError **error)
+set_guard(LodgeNet *net, const LodgeNetwork *network, gboolean wanted, GError **error)
+{
+    g_autofree char *rules = wanted ? lodge_foreign_render_guard(network) : g_strdup("");
+    g_autofree char *text = g_strdup_printf("add table inet " GUARD "%s\ndelete table inet " GUARD
+                                            "%s\n%s",
+                                            network->bridge, network->bridge, rules);
+    return lodge_net_nft(net, text, error);
+}
+
+/* The zone for connections that are shared lets in DHCP, DNS and ICMP. It comes with
+ * NetworkManager; where it is missing, the only zone that lets all out lets all in too. */
+static gboolean
+choose_zone(const char **out_zone, GError **error)
 {
     g_autofree char *zones = NULL;
-    g_autofree char *interface = g_strdup_printf("--%s-interface=%s", opens ? "change" : "remove",
-                                                 link);
     const char *const ask[] = {"firewall-cmd", "--get-zones", NULL};
     if (!lodge_process_run_argv(ask, PROGRAM_TIMEOUT_MS, &zones, error)) {
         return FALSE;
     }
-    const char *zone = strstr(zones, "nm-shared") != NULL ? "--zone=nm-shared" : "--zone=trusted";
-    const char *const argv[] = {"firewall-cmd", zone, interface, NULL};
+    *out_zone = strstr(zones, SHARED_ZONE) != NULL ? SHARED_ZONE : "trusted";
+    return TRUE;
+}
+
+static gboolean
+set_zone(const char *zone, const char *link, gboolean opens, GError **error)
+{
+    g_autofree char *name = g_strconcat("--zone=", zone, NULL);
+    g_autofree char *interface = g_strdup_printf("--%s-interface=%s", opens ? "change" : "remove",
+                                                 link);
+    const char *const argv[] = {"firewall-cmd", name, interface, NULL};
     return lodge_process_run_argv(argv, PROGRAM_TIMEOUT_MS, NULL, error);
+}
+
+/* The guard is there before the zone, and goes after it. */
+static gboolean
+apply_firewalld(LodgeNet *net, const LodgeNetwork *network, gboolean opens, GError **error)
+{
+    const char *zone = NULL;
+    g_autofree char *translator = lodge_nat64_link(network->name);
+    return choose_zone(&zone, error) &&
+           (!opens || g_str_equal(zone, SHARED_ZONE) || set_guard(net, network, TRUE, error)) &&
+           set_zone(zone, network->bridge, opens, error) &&
+           (!network->nat64 || set_zone(zone, translator, opens, error));
 }
 
 static void
@@ -208,18 +264,28 @@ apply_iptables(LodgeNet *net, const LodgeNetwork *network, gboolean opens, gbool
 }
 
 static gboolean
+has_guard(const LodgeNetwork *network, char **chains)
+{
+    g_autofree char *prefix = g_strconcat("inet " GUARD, network->bridge, " ", NULL);
+    gboolean found = FALSE;
+    for (gsize i = 0; chains[i] != NULL; i++) {
+        found = found || g_str_has_prefix(chains[i], prefix);
+    }
+    return found;
+}
+
+static gboolean
 apply_zones(LodgeNet *net, const LodgeNetwork *network, gboolean opens)
 {
+    g_autoptr(GError) error = NULL;
     g_auto(GStrv) chains = lodge_nftables_chains();
     LodgeFirewalls found = lodge_firewalls_judge((const char *const *)chains);
-    if (!found.firewalld || !lodge_network_has_own_bridge(network)) {
-        return TRUE;
-    }
-    g_autoptr(GError) error = NULL;
-    g_autofree char *translator = lodge_nat64_link(network->name);
-    gboolean fine = apply_firewalld(network->bridge, opens, &error) &&
-                    (!network->nat64 || apply_firewalld(translator, opens, &error));
+    gboolean concerns = found.firewalld && lodge_network_has_own_bridge(network);
+    gboolean fine = !concerns || apply_firewalld(net, network, opens, &error);
     report(net, network, error);
+    if ((!concerns || !opens) && has_guard(network, chains)) {
+        fine = set_guard(net, network, FALSE, NULL) && fine;
+    }
     return fine;
 }
 

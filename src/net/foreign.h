@@ -4,7 +4,9 @@
  * An accept in Lodge's own table binds no other, so a running network has a few rules in theirs,
  * each with the comment "lodge:BRIDGE": what is forwarded is accepted behind all their own rules,
  * just before the policy; to this host only DHCP, DNS and ICMP. firewalld is asked to count the
- * bridge to the zone it has for shared connections. Where nobody drops, nothing is done. */
+ * bridge to the zone it has for shared connections; if it has none, to the one that trusts, behind
+ * a table "lodge-guard-BRIDGE" that lets in no more than the other zone would. Where nobody drops,
+ * nothing is done. */
 #pragma once
 
 #include "net/net-private.h"
@@ -22,5 +24,7 @@ void lodge_foreign_close(LodgeNet *net, const LodgeNetwork *network);
  * FALSE rules are only removed. Empty if there is nothing to do. Pure. Free with g_free. */
 char *lodge_foreign_render(const LodgeNetwork *network, const char *listing, gboolean is_ipv6,
                            gboolean opens);
+/* The guard's table, for nft. Pure. Free with g_free. */
+char *lodge_foreign_render_guard(const LodgeNetwork *network);
 /* Are all of these rules in the listing, and those of FORWARD behind all others? Pure. */
 gboolean lodge_foreign_is_open(const LodgeNetwork *network, const char *listing, gboolean is_ipv6);

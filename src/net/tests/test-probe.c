@@ -221,6 +221,49 @@ test_beside_others(TestHost *host, gconstpointer data)
     end_resolver(host);
 }
 
+/* A firewalld that has no zone for shared connections: what the zone that trusts would let in of
+ * the host, the guard does not. */
+static void
+test_guard(TestHost *host, gconstpointer data)
+{
+    (void)data;
+    if (!netns_is_root()) {
+        g_test_skip("no root");
+        return;
+    }
+    g_autofree char *path = g_strdup(g_getenv("PATH"));
+    g_autofree char *changed = g_strconcat(host->folder, ":", path, NULL);
+    g_autofree char *before = netns_run(NULL, "nft list ruleset");
+    g_free(netns_run(NULL,
+                     "cd %s && printf '#!/bin/sh\\necho \"$@\" >>%s/asked\\necho public trusted\\n'"
+                     " >firewall-cmd && chmod +x firewall-cmd",
+                     host->folder, host->folder));
+    g_setenv("PATH", changed, TRUE);
+    g_autoptr(LodgeNetwork)
+        network = test_host_define(host, "lan", TEST_HOST_NAT "dns=192.0.2.1\n");
+    begin_resolver(host);
+    test_host_start(host, network);
+    g_free(netns_run(NULL, "! nft list tables | grep lodge-guard"));
+    g_free(netns_run(NULL, "nft add table inet firewalld; nft add chain inet firewalld one"));
+    await_rules("nft list table inet lodge-guard-lb-lan");
+    g_free(netns_run(NULL, "grep -qx -- '--zone=trusted --change-interface=lb-lan' %s/asked",
+                     host->folder));
+    assert_probe(host, "lan", NULL);
+    g_free(netns_run(NULL, "nft delete table inet firewalld"));
+    await_rules("! nft list tables | grep lodge-guard");
+    g_free(netns_run(NULL, "nft add table inet firewalld; nft add chain inet firewalld one"));
+    await_rules("nft list table inet lodge-guard-lb-lan");
+    test_host_stop(host, "lan");
+    g_free(netns_run(NULL,
+                     "tail -1 %s/asked | grep -q -- --remove-interface=lb-lan && nft delete "
+                     "table inet firewalld",
+                     host->folder));
+    g_autofree char *after = netns_run(NULL, "nft list ruleset");
+    g_assert_cmpstr(after, ==, before);
+    g_setenv("PATH", path, TRUE);
+    end_resolver(host);
+}
+
 int
 main(int argc, char **argv)
 {
@@ -231,5 +274,6 @@ main(int argc, char **argv)
     ADD("routed", test_routed);
     ADD("nat64", test_nat64);
     ADD("beside-others", test_beside_others);
+    ADD("guard", test_guard);
     return g_test_run();
 }
