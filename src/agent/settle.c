@@ -23,7 +23,8 @@ enum {
 static void
 thaw(const char *place)
 {
-    int fd = open(place, O_WRONLY | O_CLOEXEC);
+    char path[AGENT_PATH_LIMIT];
+    int fd = rooted_path(path, place) ? open(path, O_WRONLY | O_CLOEXEC) : -1;
     if (fd >= 0) {
         write_all(fd, "0", 1);
         close(fd);
@@ -36,7 +37,7 @@ end_journal(int signal)
     static const char *const places[] = {"/sys/fs/cgroup" JOURNAL "cgroup.procs",
                                          "/sys/fs/cgroup/systemd" JOURNAL "cgroup.procs"};
     char text[32];
-    for (size_t i = 0; i < COUNT(places); i++) {
+    for (size_t i = 0; !settings.dry && i < COUNT(places); i++) {
         if (read_text(places[i], text, sizeof text) > 0 && atoi(text) > 1) {
             kill(atoi(text), signal);
             return;
@@ -63,9 +64,6 @@ void
 settle(void)
 {
     char text[ASLEEP_BYTES], path[AGENT_PATH_LIMIT];
-    if (settings.dry) {
-        return;
-    }
     if (read_text(ASLEEP, text, sizeof text) < 0) {
         end_journal(SIGTERM);
     } else if (rooted_path(path, ASLEEP) && unlink(path) == 0) {
@@ -77,10 +75,9 @@ void
 settle_begin(void)
 {
     char path[AGENT_PATH_LIMIT];
-    if (settings.dry || !rooted_path(path, SETTLE_FOLDER)) {
-        return;
+    if (rooted_path(path, SETTLE_FOLDER)) {
+        mkdir(path, 0755);
     }
-    mkdir(path, 0755);
     if (rooted_path(path, ASLEEP) && access(path, F_OK) == 0) {
         settle();
     }
@@ -90,7 +87,7 @@ void
 settle_ask(void)
 {
     pid_t agent = getppid();
-    if (!settings.dry && agent > 1) { /* else it ended, and its follower has settled */
+    if (agent > 1) { /* else it ended, and its follower has settled */
         kill(agent, SIGUSR1);
     }
 }

@@ -3,7 +3,9 @@
  * own, or leaves the kernel as it is. */
 #include "config.h"
 
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -330,6 +332,50 @@ test_next_hello(void)
     g_assert_cmpuint(agent_count_processes(other), ==, 0);
 }
 
+/* What was put to sleep before the machine was parked, and an agent that ended before it woke it.
+ */
+static void
+test_settle(void)
+{
+    static const char *const groups[] = {"a.service", "b.service"};
+    g_autoptr(GError) error = NULL;
+    g_autofree char *root = g_dir_make_tmp("lodge-settle-XXXXXX", &error);
+    g_assert_no_error(error);
+    g_autofree char *run = g_build_filename(root, "run/lodge-agent", NULL);
+    g_autofree char *asleep = g_build_filename(run, "asleep", NULL);
+    g_autoptr(GString) list = g_string_new("/sys/gone/cgroup.freeze\n");
+    g_assert_true(lodge_dir_make(run, 0755, &error));
+    for (gsize i = 0; i < G_N_ELEMENTS(groups); i++) {
+        g_autofree char *folder = g_build_filename(root, "sys", groups[i], NULL);
+        g_autofree char *place = g_build_filename(folder, "cgroup.freeze", NULL);
+        g_assert_true(lodge_dir_make(folder, 0755, &error));
+        g_assert_true(g_file_set_contents(place, "1", -1, &error));
+        g_string_append_printf(list, "/sys/%s/cgroup.freeze\n", groups[i]);
+    }
+    g_assert_true(g_file_set_contents(asleep, list->str, -1, &error));
+    const char *argv[] = {
+        g_getenv("LODGE_TEST_AGENT"), "--dry", "--root", root, "--port-dir", root, NULL};
+    GPid pid;
+    g_spawn_async(NULL, (char **)argv, NULL, G_SPAWN_DO_NOT_REAP_CHILD | G_SPAWN_SEARCH_PATH, NULL,
+                  NULL, &pid, &error);
+    g_assert_no_error(error);
+    gint64 deadline = DEADLINE;
+    for (gsize i = 0; i < G_N_ELEMENTS(groups); i++) {
+        g_autofree char *place = g_build_filename(root, "sys", groups[i], "cgroup.freeze", NULL);
+        g_autofree char *text = NULL;
+        while (text == NULL || !g_str_equal(text, "0")) {
+            g_assert_false(lodge_deadline_passed(deadline));
+            g_assert_true(lodge_wait_for(5, NULL));
+            g_free(text);
+            g_assert_true(g_file_get_contents(place, &text, NULL, NULL));
+        }
+    }
+    g_assert_false(g_file_test(asleep, G_FILE_TEST_EXISTS));
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    g_assert_true(lodge_tree_remove(root, &error));
+}
+
 int
 main(int argc, char **argv)
 {
@@ -344,6 +390,7 @@ main(int argc, char **argv)
     g_test_add_func("/agent/system/shutdown", test_shutdown);
     g_test_add_func("/agent/system/control", test_control);
     g_test_add_func("/agent/system/next-hello", test_next_hello);
+    g_test_add_func("/agent/system/settle", test_settle);
     int status = g_test_run();
     agent_fixture_end(&fixture);
     return status;
