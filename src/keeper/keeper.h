@@ -29,6 +29,14 @@ gboolean lodge_keeper_start_from(const LodgeStore *store, const char *guest,
  * be what the guest has, not passt. */
 #define LODGE_KEEPER_OWN_NETWORK "own-network"
 
+/* Before it is started for memory to come: where the QEMU that had it had its devices
+ * (LodgeMachine.layout); NULL: nowhere else. */
+gboolean lodge_keeper_tell_layout(const LodgeStore *store, const char *guest, const char *layout,
+                                  GError **error);
+
+/* Word of that for the keeper, which takes it, too. */
+#define LODGE_KEEPER_LAYOUT "layout"
+
 /* The memory may be a file without a name: then @memory_file is /proc/PID/fd/N of who holds it
  * until the keeper does, and it has these seals. */
 #define LODGE_KEEPER_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)

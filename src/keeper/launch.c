@@ -95,6 +95,18 @@ lodge_keeper_start_from(const LodgeStore *store, const char *guest, const char *
 }
 
 gboolean
+lodge_keeper_tell_layout(const LodgeStore *store, const char *guest, const char *layout,
+                         GError **error)
+{
+    g_autofree char *word = lodge_store_run_path(store, guest, LODGE_KEEPER_LAYOUT);
+    if (layout == NULL) {
+        unlink(word);
+        return TRUE;
+    }
+    return lodge_file_write(word, layout, strlen(layout), 0600, LODGE_WRITE_NO_SYNC, error);
+}
+
+gboolean
 lodge_keeper_ensure(const LodgeStore *store, const char *guest, GError **error)
 {
     g_autoptr(LodgeGuestState) state = lodge_store_state(store, guest);

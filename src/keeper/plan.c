@@ -14,7 +14,7 @@
 #include "qemu/qcow2.h"
 #include "qemu/variables.h"
 
-enum { SSH_PORT = 22 };
+enum { SSH_PORT = 22, LAYOUT_LIMIT_BYTES = 64 << 10 };
 
 /* Emulated guests have AMD's virtualization emulated too; under KVM the kernel has to allow it. */
 static gboolean
@@ -134,6 +134,16 @@ find_program(const LodgeStore *store, char **out_version, GError **error)
     return g_steal_pointer(&program);
 }
 
+/* What a command left of it that was killed before counts for no other start. Free with g_free. */
+static char *
+take_layout(const LodgeStore *store, const char *guest, LodgeBegin begin)
+{
+    g_autofree char *word = lodge_store_run_path(store, guest, LODGE_KEEPER_LAYOUT);
+    g_autofree char *layout = lodge_file_read(word, LAYOUT_LIMIT_BYTES, NULL, NULL);
+    unlink(word);
+    return begin == LODGE_BEGIN_INCOMING ? g_steal_pointer(&layout) : NULL;
+}
+
 LodgePlan *
 lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, int tpm_fd,
                 Passts *passts, GError **error)
@@ -174,6 +184,7 @@ lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, in
     if (begin != LODGE_BEGIN_INCOMING || !g_file_test(own_path, G_FILE_TEST_EXISTS)) {
         passts_begin(passts, guest, plan->ssh_port, plan->taps);
     }
+    g_autofree char *layout = take_layout(store, guest->name, begin);
     g_autofree char *seed_text = existing(folder, "seed.txt");
     g_autofree char *seed_disk = existing(folder, "seed.iso");
     LodgeMachine machine = {
@@ -190,6 +201,7 @@ lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, in
         .tpm_fd = tpm_fd,
         .chains = chains,
         .begin = begin,
+        .layout = layout,
         .memory_use = plan->memory.use,
         .memory_file = plan->memory.file,
         .memory_fd = plan->memory.fd,

@@ -27,6 +27,8 @@ static const LodgeKey snapshot_keys[] = {
     {"paused", LODGE_TYPE_BOOL, SNAPSHOT(paused), "no", .help = "Whether the guest was paused."},
     {"variables", LODGE_TYPE_FILE, SNAPSHOT(variables), .help = "The UEFI variables' file."},
     {"tpm", LODGE_TYPE_FILE, SNAPSHOT(tpm), .help = "The file of its TPM's state."},
+    {"layout", LODGE_TYPE_TEXT, SNAPSHOT(layout),
+     .help = "Where its QEMU had devices, if some came or went while it ran."},
 };
 
 static const LodgeKey disk_keys[] = {

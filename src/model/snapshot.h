@@ -32,6 +32,7 @@ typedef struct {
     gboolean paused;      /* the guest was paused before, and is when it is restored */
     char *variables;      /* UEFI's, a file beside it; NULL: none */
     char *tpm;            /* its TPM's state, the same */
+    char *layout;         /* where its QEMU had devices that came and went; NULL: none did */
     GPtrArray *disks;     /* LodgeSnapshotDisk *: the layers that hold its disks */
 } LodgeSnapshot;
 

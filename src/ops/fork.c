@@ -51,7 +51,10 @@ start(const Forking *forking, Session *session, const char *name, GError **error
                                  : lodge_store_snapshot_path(forking->store, forking->what->source,
                                                              forking->snapshot->name,
                                                              SNAPSHOT_MEMORY);
-    const ForkingSource source = {.memory = memory, .state = state, .was = forking->guest};
+    const ForkingSource source = {.memory = memory,
+                                  .state = state,
+                                  .layout = forking->snapshot->layout,
+                                  .was = forking->guest};
     if (!session_refresh(session, error) ||
         !forking_start(session, &source, forking->progress, error)) {
         return FALSE;

@@ -297,6 +297,9 @@ static gboolean
 start_keeper(const Session *session, const ForkingSource *source, GError **error)
 {
     const char *name = session->guest->name;
+    if (!lodge_keeper_tell_layout(session->store, name, source->layout, error)) {
+        return FALSE;
+    }
     return source->memory != NULL
                ? lodge_keeper_start_from(session->store, name, source->memory, error)
                : lodge_keeper_start(session->store, name,

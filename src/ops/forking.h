@@ -16,6 +16,7 @@ typedef struct {
     const char *host_key;  /* where its SSH server has its key; NULL: it is looked for */
     guint64 disk_bytes;    /* its disk is larger than the machine knows; 0: it isn't */
     gboolean asks_anew;    /* its DHCP client asks for another lease only when told to */
+    const char *layout;    /* where it had its devices (LodgeSnapshot); NULL: as all have */
     const LodgeGuest *was; /* whose NICs the machine has; NULL: a parked machine's only one */
 } ForkingSource;
 

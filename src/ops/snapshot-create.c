@@ -322,6 +322,7 @@ take_running(const Creation *creation, GError **error)
     gboolean keeps_memory = with_memory && creation->wish->capture == NULL;
     snapshot->kind = keeps_memory ? LODGE_SNAPSHOT_RUNNING : LODGE_SNAPSHOT_PLUG;
     snapshot->paused = !live.was_running;
+    snapshot->layout = g_strdup(live.layout);
     snapshot->qemu = live_snapshot_qemu(qmp);
     snapshot->kvm = session->state->is_kvm;
     if (!prepare((Creation *)creation, error) ||

@@ -14,6 +14,7 @@
 
 #include "base/base.h"
 #include "keeper/chain.h"
+#include "ops/live-layout.h"
 #include "ops/snapshot-private.h"
 
 enum {
@@ -26,43 +27,27 @@ enum {
 };
 #define BANDWIDTH_BYTES (G_GINT64_CONSTANT(64) << 30)
 
-/* Devices that came or went since QEMU was started are not where its command line has them, so no
- * other QEMU could read their state. */
+/* A guest may let go of a disk when nobody waits for it any more: then what reads the state would
+ * be given one too many. */
 static gboolean
-check_devices(const LiveSnapshot *live, GError **error)
+check_disks(const LiveSnapshot *live, GError **error)
 {
-    gsize i = 0;
-    gsize length = 0;
-    const json_t *entry = NULL;
-    g_autofree char *path = g_strdup_printf("/proc/%d/cmdline",
-                                            (int)live->session->state->qemu_pid);
-    g_autofree char *words = lodge_file_read(path, LOG_LIMIT_BYTES, &length, error);
-    g_autoptr(json_t) list = words != NULL
-                                 ? lodge_qmp_ask(live->hotplug.qmp, live->hotplug.deadline, error,
-                                                 "qom-list", "{s:s}", "path", "/machine/peripheral")
-                                 : NULL;
-    if (list == NULL) {
-        return FALSE;
-    }
-    for (gsize at = 0; at + 1 < length; at++) {
-        words[at] = words[at] == '\0' ? ',' : words[at];
-    }
-    g_autofree char *text = g_strconcat(words, ",", NULL);
-    json_array_foreach (list, i, entry) {
-        const char *id = lodge_json_string(entry, "name", "");
-        g_autofree char *wanted = g_strdup_printf("id=%s,", id);
-        if (g_str_has_prefix(id, "pci-")) {
-            return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
-                                   "%s is a device of this host's, whose state nobody can read, so "
-                                   "its memory can't be kept (take --disks-only)",
-                                   id);
+    static const char group[] = "disk ";
+    const Session *session = live->session;
+    g_autoptr(GKeyFile) started = lodge_store_guest_started(session->store, session->guest->name);
+    g_auto(GStrv) groups = started != NULL ? g_key_file_get_groups(started, NULL) : NULL;
+    for (gsize i = 0; groups != NULL && groups[i] != NULL; i++) {
+        const char *name = groups[i] + strlen(group);
+        if (!g_str_has_prefix(groups[i], group)) {
+            continue;
         }
-        if (!g_str_equal(id, "type") && strstr(text, wanted) == NULL) {
+        g_autofree char *id = g_strconcat("disk-", name, NULL);
+        if (!hotplug_has_device(&live->hotplug, id)) {
             return lodge_error_set(
                 error, LODGE_ERROR_UNSUPPORTED,
-                "%s was plugged in since it was started, so its memory can't be kept (take "
-                "--disks-only, or restart it)",
-                id);
+                "the guest has let go of disk %s, which it still has by its "
+                "definition (`lodge disk detach %s %s` ends that, or restart it)",
+                name, session->guest->name, name);
         }
     }
     return TRUE;
@@ -78,13 +63,16 @@ live_snapshot_begin(LiveSnapshot *live, const Session *session, LodgeQmp *qmp, g
     g_autoptr(json_t)
         status = lodge_qmp_ask(qmp, live->hotplug.deadline, error, "query-status", NULL);
     live->was_running = lodge_json_bool(status, "running", FALSE);
-    return status != NULL && (!with_memory || check_devices(live, error));
+    return status != NULL && (!with_memory || (check_disks(live, error) &&
+                                               live_layout(&live->hotplug, session->state->qemu_pid,
+                                                           &live->layout, error)));
 }
 
 void
 live_snapshot_clear(LiveSnapshot *live)
 {
     g_clear_pointer(&live->nodes, g_ptr_array_unref);
+    g_clear_pointer(&live->layout, g_free);
 }
 
 static void

@@ -83,6 +83,7 @@ typedef struct {
     const Session *session;
     Hotplug hotplug;
     GPtrArray *nodes; /* json_t *: {"node": what is written now, "overlay": what will be} */
+    char *layout;     /* for LodgeSnapshot */
     gboolean was_running;
     gint64 stopped_us, resumed_us; /* by QEMU's events; 0: it did not */
 } LiveSnapshot;

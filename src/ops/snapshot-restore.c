@@ -280,6 +280,8 @@ load(const Restoration *restoration, GError **error)
     }
     lodge_fault("restore-marked");
     gboolean fine = choose_network(session, memory, error) &&
+                    lodge_keeper_tell_layout(session->store, guest, restoration->snapshot->layout,
+                                             error) &&
                     lodge_keeper_start(session->store, guest,
                                        LODGE_KEEPER_PAUSED | LODGE_KEEPER_INCOMING, error) &&
                     session_refresh(session, error) && live_snapshot_load(session, memory, error);

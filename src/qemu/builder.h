@@ -39,6 +39,9 @@ gboolean lodge_command_add_nics(LodgeCommand *command, const LodgeGuest *guest,
 void lodge_command_add_pcis(LodgeCommand *command, const LodgeGuest *guest);
 void lodge_command_add_display(LodgeCommand *command, const LodgeGuest *guest);
 
-/* The bus of a device that may be unplugged: a PCIe port of its own on q35, "port3"; NULL where the
- * machine's own bus takes hotplug. Free with g_free. */
-char *lodge_command_take_port(LodgeCommand *command, const LodgeGuest *guest);
+/* layout.c: all ports where @layout has them; devices then go where it has those. */
+void lodge_command_add_ports(LodgeCommand *command, const char *layout);
+
+/* The bus of the device @id, which may be unplugged: a PCIe port of its own on q35, "port3"; NULL
+ * where the machine's own bus takes hotplug. Free with g_free. */
+char *lodge_command_take_port(LodgeCommand *command, const LodgeGuest *guest, const char *id);

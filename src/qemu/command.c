@@ -42,6 +42,7 @@ lodge_command_free(LodgeCommand *command)
     if (command != NULL) {
         g_ptr_array_unref(command->argv);
         g_ptr_array_unref(command->passed);
+        g_free(command->layout);
         g_free(command);
     }
 }
@@ -208,6 +209,9 @@ lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine, GError 
         return NULL;
     }
     add_boot(command, guest, machine);
+    if (machine->layout != NULL) {
+        lodge_command_add_ports(command, machine->layout);
+    }
     lodge_command_add_display(command, guest);
     lodge_command_add_disks(command, guest, machine);
     lodge_command_add_cdroms(command, guest);
@@ -222,8 +226,8 @@ lodge_qemu_command(const LodgeGuest *guest, const LodgeMachine *machine, GError 
         lodge_command_option(command, "-device", "pvpanic");
     }
     add_console_and_agents(command, machine);
-    for (guint i = 0; i < SPARE_PORTS; i++) {
-        g_free(lodge_command_take_port(command, guest));
+    for (guint i = 0; machine->layout == NULL && i < SPARE_PORTS; i++) {
+        g_free(lodge_command_take_port(command, guest, ""));
     }
     add_monitors(command, machine);
     if (machine->begin != LODGE_BEGIN_RUNNING) {

@@ -42,6 +42,7 @@ typedef struct {
     GPtrArray *passed; /* LodgePass * */
     guint ports;       /* PCIe ports made so far */
     guint drives;      /* places taken on the SATA or IDE controller */
+    char *layout;      /* as a machine's */
 } LodgeCommand;
 
 /* A file that is the guest's memory. */
@@ -68,6 +69,8 @@ typedef struct {
     int tpm_fd;                /* the socket to swtpm, if the guest has a TPM */
     GPtrArray *chains;         /* for each disk of the guest, a GPtrArray of LodgeLayer * */
     LodgeBegin begin;          /* what QEMU does when it has started */
+    const char *layout;        /* where another QEMU has ports and devices: "port1=2.0 port2=2.1
+                                  disk-root=port2"; NULL: each gets the next */
     LodgeMemoryUse memory_use; /* of the file below */
     const char *memory_file;   /* NULL: LODGE_MEMORY_OWN */
     int memory_fd;             /* it, open */

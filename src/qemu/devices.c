@@ -8,18 +8,6 @@
 
 #define VIRTIO_NET "virtio-net-pci"
 
-char *
-lodge_command_take_port(LodgeCommand *command, const LodgeGuest *guest)
-{
-    if (lodge_machine_type(guest) == LODGE_MACHINE_PC) {
-        return NULL;
-    }
-    command->ports++;
-    lodge_command_option(command, "-device", "pcie-root-port,id=port%u,chassis=%u,slot=%u",
-                         command->ports, command->ports, command->ports);
-    return g_strdup_printf("port%u", command->ports);
-}
-
 static guint
 boot_index(const json_t *indexes, const char *kind, const char *name)
 {
@@ -63,14 +51,15 @@ add_nodes(LodgeCommand *command, const LodgeDiskNodes *nodes)
 
 /* Take the next place on @bus: its name (NULL: QEMU's choice), free with g_free. */
 static char *
-take_place(LodgeCommand *command, const LodgeGuest *guest, LodgeBus bus, LodgeDrivePlace *place)
+take_place(LodgeCommand *command, const LodgeGuest *guest, LodgeBus bus, const char *id,
+           LodgeDrivePlace *place)
 {
     char *name = NULL;
     place->unit = -1;
     switch (bus) {
     case LODGE_BUS_AUTO:
     case LODGE_BUS_VIRTIO:
-        name = lodge_command_take_port(command, guest);
+        name = lodge_command_take_port(command, guest, id);
         break;
     case LODGE_BUS_SCSI:
         name = g_strdup("scsi.0");
@@ -134,7 +123,8 @@ lodge_command_add_disks(LodgeCommand *command, const LodgeGuest *guest, const Lo
         LodgeDrivePlace place = {.boot_index = boot_index(indexes, "disk", disk->name)};
         LodgeBus bus = lodge_drive_bus(guest, disk->bus, FALSE);
         add_nodes(command, &nodes);
-        g_autofree char *name = take_place(command, guest, bus, &place);
+        g_autofree char *id = g_strconcat("disk-", disk->name, NULL);
+        g_autofree char *name = take_place(command, guest, bus, id, &place);
         place.bus = name;
         if (disk->iothread && bus == LODGE_BUS_VIRTIO) {
             lodge_command_option(command, "-object", "iothread,id=thread-%s", disk->name);
@@ -159,7 +149,8 @@ lodge_command_add_cdroms(LodgeCommand *command, const LodgeGuest *guest)
             lodge_command_blockdev(command, lodge_disc_node(node, path));
         }
         LodgeBus bus = lodge_drive_bus(guest, cdrom->bus, TRUE);
-        g_autofree char *name = take_place(command, guest, bus, &place);
+        g_autofree char *id = g_strconcat("cdrom-", cdrom->name, NULL);
+        g_autofree char *name = take_place(command, guest, bus, id, &place);
         place.bus = name;
         add_device(command, lodge_cdrom_device(guest, cdrom, node, &place));
     }
@@ -259,7 +250,8 @@ lodge_command_add_nics(LodgeCommand *command, const LodgeGuest *guest, const Lod
         if (!add_netdev(command, guest, machine, i, error)) {
             return FALSE;
         }
-        g_autofree char *port = lodge_command_take_port(command, guest);
+        g_autofree char *id = g_strconcat("nic-", nic->name, NULL);
+        g_autofree char *port = lodge_command_take_port(command, guest, id);
         guint index = boot_index(indexes, "nic", nic->name);
         g_autofree char *boot = index != 0 ? g_strdup_printf(",bootindex=%u", index)
                                            : g_strdup(",romfile=");
@@ -276,7 +268,8 @@ lodge_command_add_pcis(LodgeCommand *command, const LodgeGuest *guest)
 {
     for (guint i = 0; i < guest->pcis->len; i++) {
         const LodgePci *pci = guest->pcis->pdata[i];
-        g_autofree char *port = lodge_command_take_port(command, guest);
+        g_autofree char *id = g_strconcat("pci-", pci->name, NULL);
+        g_autofree char *port = lodge_command_take_port(command, guest, id);
         add_device(command, lodge_pci_device(pci, port));
     }
 }

@@ -449,3 +449,21 @@ def test_all_in_one_file_at_the_end(running):
     lodge("disk", "check", "run")
     lodge("start", "run")
     assert blocks(lodge) == before
+
+
+def test_disks_that_came_while_it_ran(running):
+    """Who reads its memory has them where they were; so has who reads that one's."""
+    lodge = running
+    lodge("disk", "create", "run", "more", "--size", "4M")
+    wait_until(lambda: "vdb" in sh(lodge, "ls /sys/block"), what="the disk in the guest")
+    boot = sh(lodge, "cat /proc/sys/kernel/random/boot_id; head -c 4096 /dev/urandom > /tmp/data; md5sum < /tmp/data")
+    write = "dd if=/tmp/data of=/dev/vdb bs=4096 conv=fsync 2>/dev/null"
+    read = "dd if=/dev/vdb bs=4096 count=1 iflag=direct 2>/dev/null | md5sum"
+    for name in ["came", "again"]:
+        sh(lodge, write)
+        lodge("snapshot", "create", "run", name)
+        sh(lodge, write.replace("/tmp/data", "/dev/zero") + " count=1")
+        lodge("snapshot", "restore", "run", name, "--yes")
+        wait_until(lambda: lodge.show("run")["agent"], what="the agent's port")
+        assert sh(lodge, f"cat /proc/sys/kernel/random/boot_id; {read}") == boot
+    clear(lodge)

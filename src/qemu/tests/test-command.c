@@ -200,6 +200,37 @@ memory_of(LodgeMemoryUse use)
     return NULL;
 }
 
+/* Devices come and go, and a copy has them where they were: `b` went, `c` came. */
+static void
+test_layout(void)
+{
+    static const char conf[] = "[disk a]\nfile=a\n[disk c]\nfile=c\n"
+                               "[nic n]\nmac=52:54:00:00:00:01\n";
+    g_autoptr(GError) error = NULL;
+    g_autoptr(LodgeGuest) guest = lodge_guest_parse("web1", conf, strlen(conf), &error);
+    g_assert_no_error(error);
+    g_autoptr(GPtrArray) chains = g_ptr_array_new_with_free_func((GDestroyNotify)g_ptr_array_unref);
+    g_ptr_array_add(chains, chain_of(guest->disks->pdata[0], NULL));
+    g_ptr_array_add(chains, chain_of(guest->disks->pdata[1], NULL));
+    LodgeMachine machine = {.program = "q",
+                            .guest_folder = "/g",
+                            .run_folder = "/r",
+                            .chains = chains,
+                            .layout = "nic-n=port3 disk-c=port4 port2=4.0 port1=3.0 port3=5.0 "
+                                      "port4=9.0 disk-a=port1"};
+    g_autoptr(LodgeCommand) command = lodge_qemu_command(guest, &machine, &error);
+    g_assert_no_error(error);
+    g_autofree char *text = render(command);
+    static const char *const wanted[] = {
+        "pcie-root-port,id=port1,chassis=1,slot=1,addr=3.0",
+        "pcie-root-port,id=port4,chassis=4,slot=4,addr=9.0", "virtio-blk-pci,bus=port1,id=disk-a,",
+        "virtio-blk-pci,bus=port4,id=disk-c,", "virtio-net-pci,bus=port3,id=nic-n,"};
+    for (gsize i = 0; i < G_N_ELEMENTS(wanted); i++) {
+        g_assert_nonnull(strstr(text, wanted[i]));
+    }
+    g_assert_null(strstr(text, "port5"));
+}
+
 /* What the guest writes reaches the file only when it is parked. */
 static void
 test_memory(void)
@@ -268,6 +299,7 @@ main(int argc, char **argv)
         }
     }
     g_test_add_func("/qemu/command/refused", test_refused);
+    g_test_add_func("/qemu/command/layout", test_layout);
     g_test_add_func("/qemu/command/memory", test_memory);
     g_test_add_func("/qemu/passt/command", test_passt);
     g_test_add_func("/qemu/passt/plugged-in", test_passt_is_plugged_in);
