@@ -28,6 +28,7 @@
 
 enum {
     CONSOLE_LIMIT_BYTES = 8 << 20,
+    QEMU_LOG_LIMIT_BYTES = 1 << 20,
     CONSOLE_LOOK_S = 10,
 };
 
@@ -198,6 +199,9 @@ on_console_look(gpointer data)
     Keeper *keeper = data;
     g_autofree char *path = lodge_store_guest_path(keeper->store, keeper->name, "console.log");
     keeper_rotate_log(path, CONSOLE_LIMIT_BYTES);
+    /* A guest can have QEMU complain at each page of a balloon. */
+    g_autofree char *words = keeper_run_path(keeper, "qemu.log");
+    keeper_rotate_log(words, QEMU_LOG_LIMIT_BYTES);
     return G_SOURCE_CONTINUE;
 }
 

@@ -143,10 +143,10 @@ open_memory(const LodgeStore *store, const char *guest, const char *file, gboole
     if (g_str_has_prefix(file, "/proc/")) {
         return open_held(file, reads, error);
     }
-    if (geteuid() == 0 && !reads) {
+    if (!reads) {
         return open_sealed(store, guest, file, error);
     }
-    int fd = open(file, (reads ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
+    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
         lodge_error_errno(error, errno, "%s", file);
     }

@@ -1,9 +1,9 @@
 /* The memory file that a guest begins with. Private to the keeper.
  *
- * QEMU before 8.2 opens it for writing, though it never writes to it. QEMUs that run as users of
- * their own must not get that: one that was taken over could change what others begin with, and
- * what they have not changed yet. They get a copy in memory that is sealed against writing, which
- * the keepers of all guests that begin alike share, as long as one of them lives. */
+ * QEMU before 8.2 opens it for writing, and cuts out of it what a guest gives back by its balloon.
+ * So it must not get that: one guest would change what others begin with, and what they have not
+ * changed yet. They get a copy in memory that is sealed against writing, which the keepers of all
+ * guests that begin alike share, as long as one of them lives. */
 #pragma once
 
 #include <glib.h>

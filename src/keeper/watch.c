@@ -49,6 +49,7 @@ struct Watch {
     int merging_lock;
 
     gboolean is_auto; /* balloon=auto */
+    gboolean is_copy; /* its memory began as another's, which QEMU can't give back */
     guint64 memory_bytes;
     guint64 floor_bytes;
 
@@ -103,7 +104,7 @@ arrived(Watch *watch)
     g_autofree char *path = path_of(watch, "stats.json");
     json_object_set_new(watch->sample, "time_ms", json_integer(g_get_real_time() / 1000));
     lodge_json_publish(path, watch->sample, NULL);
-    if (watch->is_auto) {
+    if (watch->is_auto && !watch->is_copy) {
         mind_balloon(watch);
     }
 }
@@ -358,10 +359,24 @@ watch_begin(Watch *watch, const LodgeGuest *guest)
     look_at_merging(watch);
 }
 
+static void
+on_memory_file(LodgeQmp *qmp, const json_t *result, const GError *error, gpointer data)
+{
+    (void)qmp;
+    (void)result;
+    ((Watch *)data)->is_copy = error == NULL;
+}
+
 void
 watch_use(Watch *watch, LodgeQmp *qmp)
 {
     watch->qmp = qmp;
+    watch->is_copy = FALSE;
+    if (qmp != NULL) {
+        lodge_qmp_send(qmp, "qom-get",
+                       json_pack("{s:s, s:s}", "path", "/objects/ram", "property", "mem-path"), -1,
+                       on_memory_file, watch, NULL);
+    }
     watch->awaited = 0;
     watch->stats_s = 0;
     schedule(watch);

@@ -134,6 +134,19 @@ find_total(LodgeQmp *qmp, guint64 least_bytes, guint64 size_bytes, gint64 deadli
     return sizes != NULL;
 }
 
+/* What a guest gives back by the balloon QEMU wants to cut out of the file that its memory began
+ * with, which others may share: so it can't. */
+static gboolean
+check_balloon(LodgeQmp *qmp, gint64 deadline, GError **error)
+{
+    g_autoptr(json_t) file = lodge_qmp_ask(qmp, deadline, NULL, "qom-get", "{s:s, s:s}", "path",
+                                           "/objects/ram", "property", "mem-path");
+    return file == NULL ||
+           lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
+                           "it began as a copy of another's, of which nothing can be taken while "
+                           "it runs (restart it)");
+}
+
 gboolean
 lodge_memory_set_live(const Session *session, guint64 least_bytes, guint64 size_bytes,
                       GError **error)
@@ -147,6 +160,9 @@ lodge_memory_set_live(const Session *session, guint64 least_bytes, guint64 size_
     guint64 total = 0;
     if (qmp == NULL || !find_total(qmp, least_bytes, size_bytes, deadline, &total, error) ||
         !check_size(guest, total, size_bytes, error)) {
+        return lodge_error_prefix(error, "guest %s: memory", guest->name);
+    }
+    if (size_bytes < total && !check_balloon(qmp, deadline, error)) {
         return lodge_error_prefix(error, "guest %s: memory", guest->name);
     }
     if (size_bytes > total && !plug(qmp, guest, total, size_bytes - total, deadline, error)) {
