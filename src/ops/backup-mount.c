@@ -100,7 +100,7 @@ show(const BackupPlace *place, const LodgePoint *point, const char *folder, cons
         char *path = backup_place_disk(place, point, disk->name, error);
         g_ptr_array_add(texts, file);
         g_ptr_array_add(texts, path);
-        views[i] = (LodgeStorageView){path, disk->name, file};
+        views[i] = (LodgeStorageView){path, place->folder, disk->name, file};
         fine = path != NULL && (nbd != NULL || make_file(file, error));
     }
     return fine && lodge_storage_show(views, point->disks->len, socket, nbd, error)

@@ -30,9 +30,10 @@ json_t *lodge_storage_node(const GPtrArray *chain, guint depth, const char *node
 
 /* A disk to be seen as a raw one. */
 typedef struct {
-    const char *path; /* a qcow2 file */
-    const char *name; /* of the NBD export */
-    const char *file; /* for FUSE: an empty file that is covered by it */
+    const char *path;   /* a qcow2 file */
+    const char *folder; /* where it is, and all that it stands on */
+    const char *name;   /* of the NBD export */
+    const char *file;   /* for FUSE: an empty file that is covered by it */
 } LodgeStorageView;
 
 /* Can this process show files by FUSE? UNSUPPORTED with the mend if not. */
@@ -40,7 +41,8 @@ gboolean lodge_storage_can_fuse(GError **error);
 
 /* Show disks, read-only, in a process of its own that stays until lodge_storage_hide(): @socket is
  * its monitor's. By FUSE, or, if @nbd is not NULL, by an NBD server that listens on the Unix socket
- * @nbd. */
+ * @nbd. What is shown are the files that are there now, even if others get their names meanwhile;
+ * INVALID if one is not below its folder. By NBD the process can open no others. */
 gboolean lodge_storage_show(const LodgeStorageView *views, gsize count, const char *socket,
                             const char *nbd, GError **error);
 /* End the process that has the monitor @socket. NOT_FOUND if there is none. */
