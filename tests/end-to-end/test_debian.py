@@ -164,6 +164,65 @@ def test_power_off_from_inside_then_start_again(deb):
     assert deb("ssh", "deb", "ls").out == "kept\n", "the host key is the same, the disk too"
 
 
+# What a guest has of its own, and what it did: none of it may be in a template that is sealed.
+WORD = "word-of-deb-alone"
+PLANT = f"""
+for home in /root /home/{LOGIN}; do
+    mkdir -p $home/.ssh
+    echo {WORD} | tee $home/.bash_history $home/.python_history $home/.ssh/known_hosts >/dev/null
+done
+mkdir -p /var/lib/dhcp /var/lib/cloud
+echo {WORD} | tee /var/lib/dhcp/dhclient.leases /var/lib/cloud/instance-id /var/log/some.log /var/log/some.log.1 \
+    /tmp/left /var/tmp/left /var/mail/root /root/.viminfo >/dev/null
+logger {WORD}
+journalctl --sync
+echo kept-by-deb >/home/{LOGIN}/work
+"""
+OWN = """
+sha256sum /etc/ssh/ssh_host_*_key | cut -d' ' -f1
+cat /etc/machine-id
+cat /sys/class/net/e*/address
+networkctl status e* | sed -n 's/.*DHCP4* Client ID: *//p; s/.*DHCP6* Client [ID]*U*ID: *//p'
+"""
+LOOK = f"""
+mkdir -p /mnt/template
+mount -o ro,noload /dev/vdb2 /mnt/template
+cd /mnt/template
+ls -d etc/ssh/ssh_host_* var/lib/dbus/machine-id var/lib/systemd/random-seed var/lib/systemd/credential.secret \
+    var/lib/lodge var/lib/cloud var/log/journal/* root/.*_history home/*/.*_history root/.ssh/known_hosts 2>/dev/null
+cat etc/machine-id
+grep -rl -e {WORD} -e MACHINE-ID etc home opt root srv tmp usr/local var
+cat home/{LOGIN}/work
+cd /
+umount /mnt/template
+"""
+
+
+def test_a_sealed_template_keeps_nothing_of_its_guest(deb):
+    """Two guests made of it have nothing in common that only one may have, and what was done is there."""
+    machine_id = sh(deb, PLANT + "cat /etc/machine-id")
+    own = [set(sh(deb, OWN).split())]
+    deb("stop", "deb")
+    deb("image", "make", "deb", "template", "--seal", timeout_s=200)
+    names = ["one", "two"]
+    for name in names:
+        deb("create", name, "--image", "template", "--memory", "512M", "--network", "user", "--no-start")
+    for process in [deb.begin("start", name) for name in names]:
+        done = deb.end(process, timeout_s=200)
+        assert done.status == 0, done
+    for name in names:
+        own.append(set(deb("exec", name, "--", "sh", "-c", OWN).out.split()))
+    assert all(len(one) >= 4 for one in own), own
+    assert not own[0] & own[1] and not own[0] & own[2] and not own[1] & own[2]
+    [disk] = (deb.folder / "images/template").glob("disk-*")
+    deb("disk", "attach", "one", disk, "--read-only")  # not before: its file system has the same name
+    found = deb("exec", "one", "--", "sh", "-c", LOOK.replace("MACHINE-ID", machine_id)).out
+    assert found == "kept-by-deb\n"
+    deb("delete", *names, "--yes", "--force")
+    deb("image", "delete", "template", "--yes")
+    deb("start", "deb")
+
+
 def test_stop_by_acpi_without_the_agent(deb):
     sh(deb, "systemd-run --quiet --on-active=0.1 systemctl stop qemu-guest-agent lodge-agent")
     wait_until(lambda: not deb.show("deb")["agent"], what="both agents' end")
