@@ -301,9 +301,50 @@ def read_point(lodge, place, point, start):
     return numbers("".join(data[at:at + 41].decode("ascii") + "\n" for at in range(0, 1 << 20, 4096)))
 
 
+def begin_writing(lodge):
+    lodge("exec", "run", "--", "sh", "-c", "rm -f /tmp/last; cat > /tmp/writer; sh /tmp/writer >/dev/null 2>&1 &",
+          input=WRITER.encode())
+
+
+def end_writing(lodge, name="run"):
+    """The number of the last block."""
+    sh(lodge, "rm /tmp/go; while [ ! -e /tmp/last ]; do usleep 10000; done", name)
+    return int(sh(lodge, "cat /tmp/last", name))
+
+
+def assert_all_written(lodge, last, name="run"):
+    """On its disk are the last block and all before it that it did not write over."""
+    data = sh(lodge, "dd if=/dev/vda1 bs=1M count=1 iflag=direct 2>/dev/null | tr -d '\\0'", name)
+    assert sorted(numbers(data)) == list(range(max(last - 256, 0) + 1, last + 1))
+
+
+def test_forked_and_restored_while_it_writes(running):
+    """It writes on, in its fork too, and when it has gone back: nothing that was written is missing."""
+    lodge = running
+    begin_writing(lodge)
+    wait_until(lambda: sh(lodge, CHECKSUM) != sh(lodge, CHECKSUM), what="it writes")
+    lodge("fork", "run", "writes-too")
+    lodge("snapshot", "create", "run", "then")
+    of_fork = end_writing(lodge, "writes-too")
+    assert_all_written(lodge, of_fork, "writes-too")
+    later = end_writing(lodge)
+    assert_all_written(lodge, later)
+    lodge("snapshot", "restore", "run", "then", "--yes")
+    wait_until(lambda: lodge.show("run")["agent"], what="the agent's port")
+    assert sh(lodge, "ls /tmp/go /tmp/last 2>/dev/null; :") == "/tmp/go"
+    lodge("delete", "writes-too", "--yes", "--force")
+    lodge("snapshot", "delete", "run", "then", "--yes")
+    again = end_writing(lodge)
+    assert_all_written(lodge, again)
+    lodge("kill", "run")
+    lodge("disk", "check", "run")
+    assert_nothing_nameless(lodge, "run")
+    lodge("start", "run")
+
+
 def test_while_it_writes(running, place):
     lodge = running
-    lodge("exec", "run", "--", "sh", "-c", f"cat > /tmp/writer; sh /tmp/writer >/dev/null 2>&1 &", input=WRITER.encode())
+    begin_writing(lodge)
     made = [backup(lodge, "run", place)]
     # snapshots come and go between; the layer between a and b, which goes first, has the bitmap then
     lodge("snapshot", "create", "run", "a", "--disks-only")
@@ -313,8 +354,7 @@ def test_while_it_writes(running, place):
     for name in "bac":
         lodge("snapshot", "delete", "run", name, "--yes")
     made.append(backup(lodge, "run", place))
-    sh(lodge, "rm /tmp/go; while [ ! -e /tmp/last ]; do usleep 10000; done")
-    last = int(sh(lodge, "cat /tmp/last"))
+    last = end_writing(lodge)
     made.append(backup(lodge, "run", place))
     assert [one["full"] for one in made] == [True] + [False] * 3, made
     assert all(one["kind"] == "frozen" and one["pause_ms"] > 0 for one in made)

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 
 from lodge import BUSY, INTERRUPTED, LONG_S, fake, wait_until
-from test_snapshots import with_faults
+from test_snapshots import assert_nothing_nameless, halted, kill_and_wait, with_faults
+
+ALL = os.environ.get("LODGE_TEST_ALL") == "1"
 
 BEGINS = "begins as the parked machine"
 FACTS = """
@@ -205,8 +207,26 @@ def test_killed_while_it_begins(parked):
 
 KILLED = ["create-migrating", "create-stopped", "create-switched", "fork-captured", "forked", "fork-marked",
           "keeper-told", "fork-running", "fork-identified", "fork-whole"]
-if os.environ.get("LODGE_TEST_ALL") != "1":
+if not ALL:
     KILLED = ["create-switched", "forked", "keeper-told", "fork-running"]
+
+
+def assert_it_goes_on(lodge, own):
+    """Whatever became of its fork k: the source is what it was, k is gone or one of its own, and
+    nobody holds anything for it."""
+    lodge("check", "web", "--repair")
+    assert lodge.state("web") == "running"
+    assert facts(lodge, "web")["host-key"] == own["host-key"]
+    if "k" in lodge.names():
+        lodge("start", "k")
+        assert_all_differ([own, facts(lodge, "k")])
+        assert lodge("exec", "k", "cat", "/proc/1/comm").out and not (lodge.guest_folder("k") / "forking").exists()
+        remove(lodge, "k")
+    for name in captures(lodge):
+        lodge("snapshot", "delete", "web", name, "--yes")
+    known = {lodge.qemu("web"), lodge.keeper("web")}
+    wait_until(lambda: holders(lodge) <= known, 10, "nobody holds the copy of its memory")
+    assert_nothing_nameless(lodge, "web")
 
 
 @with_faults
@@ -216,19 +236,9 @@ def test_killed_while_a_running_guest_is_forked(parked):
     for step in KILLED:
         env = {"LODGE_TEST_FAULT": step}
         assert parked("fork", "web", "k", env=env, status=None).status == -signal.SIGKILL, step
-        parked("check", "web", "--repair")
-        assert parked.state("web") == "running"
-        assert facts(parked, "web")["host-key"] == own["host-key"]
-        if step == "fork-running":
-            # nobody yet, so it boots, and is no second one of what it was made of
-            parked("start", "k")
-            assert_all_differ([own, facts(parked, "k")])
-        if "k" in parked.names():
-            remove(parked, "k")
-        for name in captures(parked):
-            parked("snapshot", "delete", "web", name, "--yes")
-        known = {parked.qemu("web"), parked.keeper("web")}
-        wait_until(lambda: holders(parked) <= known, 10, "nobody holds the copy of its memory")
+        if not ALL and step != "fork-running" and "k" in parked.names():
+            remove(parked, "k")  # whether it boots is tried for one of them
+        assert_it_goes_on(parked, own)
     # of several, each in a process of its own: those that die leave nothing
     failed = parked("fork", "web", "k", "--count", "2", env={"LODGE_TEST_FAULT": "fork-running"}, status=1)
     assert "guest k-1:" in failed.message and "guest k-2:" in failed.message
@@ -237,13 +247,94 @@ def test_killed_while_a_running_guest_is_forked(parked):
     assert parked.leftovers() == []
 
 
+INTERRUPTED_AT = KILLED if ALL else ["fork-captured", "fork-identified"]
+
+
 @with_faults
-def test_killed_while_it_is_parked(lodge):
-    for step in ["park-begun", "park-saved"]:
-        killed = lodge("image", "park", "tiny", "--network", "user",
-                       env={"LODGE_TEST_FAULT": step}, status=None, timeout_s=2 * LONG_S)
-        assert killed.status == -signal.SIGKILL, killed
-        wait_until(lambda: not lodge.processes(), 10, "its QEMU ended with it")
-        assert lodge("image", "show", "tiny", "--json").json["parked"] == []
-    lodge("image", "unpark", "tiny")
+def test_interrupted_while_a_running_guest_is_forked(parked):
+    """Ctrl-C: the command itself removes what it began, and nobody repairs. Forked as soon as it is there:
+    its keeper has not heard of its agent yet."""
+    create(parked, "web", "--no-wait")
+    parked("fork", "web", "k", "--no-wait")
+    remove(parked, "k")
+    own = facts(parked, "web")
+    for step in INTERRUPTED_AT:
+        done = parked("fork", "web", "k", env={"LODGE_TEST_FAULT": f"{step}:INT"}, status=None)
+        assert done.status in (0, INTERRUPTED), done
+        assert captures(parked) == [] and ("k" in parked.names()) == (done.status == 0), done
+        assert_it_goes_on(parked, own)
+    remove(parked, "web")
+    assert parked.leftovers() == []
+
+
+# Who dies at which step, and whether the fork comes to be all the same
+OTHERS = [("web", "keeper", "create-switched", True), ("web", "keeper", "fork-captured", True),
+          ("web", "qemu", "create-stopped", False), ("web", "qemu", "fork-captured", True),
+          ("k", "keeper", "fork-running", True), ("k", "keeper", "fork-whole", True),
+          ("k", "qemu", "fork-running", False), ("k", "qemu", "fork-identified", False),
+          ("k", "qemu", "fork-whole", False)]
+OTHERS = OTHERS if ALL else [("web", "qemu", "fork-captured", True), ("k", "keeper", "fork-running", True),
+                             ("k", "qemu", "fork-running", False)]
+
+
+@with_faults
+def test_keeper_or_qemu_dies_while_a_running_guest_is_forked(parked):
+    create(parked, "web")
+    for guest, victim, step, comes in OTHERS:
+        own = facts(parked, "web")
+        with halted(parked, "fork", "web", "k", step=step) as outcome:
+            kill_and_wait(getattr(parked, victim)(guest))
+        done = outcome[0]
+        assert (done.status == 0) == comes, f"{guest} {victim} {step}: {done}"
+        assert comes or "k" not in parked.names(), done
+        if (guest, victim) == ("web", "qemu"):
+            parked("start", "web")
+            own = facts(parked, "web") | {"host-key": own["host-key"]}
+        assert_it_goes_on(parked, own)
+    remove(parked, "web")
+    assert parked.leftovers() == []
+
+
+def parked_machines(lodge):
+    return lodge("image", "show", "tiny", "--json").json["parked"]
+
+
+def assert_nothing_parked(lodge, count=0):
+    """QEMU ended with who parked, and whoever looks next removes its folder."""
+    wait_until(lambda: not lodge.processes(), 10, "its QEMU ended with it")
+    assert len(parked_machines(lodge)) == count
+    if count == 0:
+        lodge("image", "unpark", "tiny")
+        assert not list((lodge.folder / "images/tiny").glob("warm/*"))
+
+
+PARKING = ["park-begun", "park-booted", "park-saved", "park-whole"]
+
+
+@with_faults
+@pytest.mark.parametrize("how", ["killed", "interrupted", "QEMU"] if ALL else ["killed"])
+def test_ended_while_it_is_parked(lodge, how):
+    steps = PARKING if ALL else ["park-begun", "park-booted", "park-saved"]
+    for step in steps:
+        words = ["image", "park", "tiny", "--network", "user"]
+        whole = step == "park-whole"
+        if how == "QEMU":
+            if step not in ("park-booted", "park-saved"):
+                continue
+            with halted(lodge, *words, step=step) as outcome:
+                for pid in lodge.processes():
+                    if b"qemu-system" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                        kill_and_wait(pid)
+            whole = step == "park-saved"  # all of it is on disk
+            assert outcome[0].status == (0 if whole else 1), outcome[0]
+        else:
+            fault = step if how == "killed" else f"{step}:INT"
+            done = lodge(*words, env={"LODGE_TEST_FAULT": fault}, status=None, timeout_s=2 * LONG_S)
+            assert done.status in ((-signal.SIGKILL,) if how == "killed" else (0, INTERRUPTED)), done
+            whole = whole or done.status == 0
+        assert_nothing_parked(lodge, int(whole))
+        if whole:
+            assert BEGINS in create(lodge, "begun").err
+            remove(lodge, "begun")
+            lodge("image", "unpark", "tiny")
     lodge("image", "delete", "tiny", "--yes")

@@ -7,6 +7,7 @@ uses. Of the steps at which something is killed while a guest runs a few are tri
 all of them tried.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ import subprocess
 
 import pytest
 
-from lodge import BUILD, EXISTS, NOT_FOUND, UNSUPPORTED, wait_until
+from lodge import BUILD, EXISTS, NOT_FOUND, UNSUPPORTED, alive, wait_until
 
 
 def has_faults():
@@ -30,6 +31,25 @@ def tool(*words):
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@contextlib.contextmanager
+def halted(lodge, *words, step):
+    """A command that stands still at @step until the block ends. Its Result is in the list then."""
+    outcome = []
+    process = lodge.begin(*words, env={"LODGE_TEST_FAULT": f"{step}:STOP"})
+    _, status = os.waitpid(process.pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status), process.communicate()
+    try:
+        yield outcome
+    finally:
+        process.send_signal(signal.SIGCONT)
+    outcome.append(lodge.end(process))
+
+
+def kill_and_wait(pid):
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not alive(pid), 10, f"the end of {pid}")
 
 
 def make_blank(lodge, name, *words):
@@ -241,6 +261,13 @@ def test_interrupted_while_stopped(shared, template, verb, name, step):
     assert_in_order(shared, template, verb, name, words)
 
 
+def fill(path):
+    """Until its file system has no byte left."""
+    with pytest.raises(OSError), open(path, "wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 16))
+
+
 FULL = [("create", "new", "create-begun"), ("create", "new", "create-prepared"), ("delete", "a", "merge-begin"),
         ("delete", "a", "merge-committed"), ("restore", "a", "layers-planned")]
 
@@ -256,15 +283,10 @@ def test_full_disk_while_stopped(shared, template, verb, name, step):
     tool("mount", "-t", "tmpfs", "-o", "size=64m,mode=755", "none", folder)
     try:
         tool("cp", "-a", f"{template[0]}/.", folder)
-        process = shared.begin(*words, env={"LODGE_TEST_FAULT": f"{step}:STOP"})
-        _, status = os.waitpid(process.pid, os.WUNTRACED)
-        assert os.WIFSTOPPED(status)
         filler = folder / "filler"
-        with pytest.raises(OSError), open(filler, "wb", buffering=0) as file:
-            while True:
-                file.write(bytes(1 << 16))
-        process.send_signal(signal.SIGCONT)
-        done = shared.end(process)
+        with halted(shared, *words, step=step) as outcome:
+            fill(filler)
+        done = outcome[0]
         assert done.status in (0, 1), done
         assert done.status == 0 or "No space left" in done.err, done
         filler.unlink()
@@ -364,17 +386,21 @@ LIVE = [(*words.split(), step)
             ("lodge create new --disks-only", "create-stopped create-switched"),
             ("lodge delete b", "live-ready live-stopped live-turned live-repointed"),
             ("lodge delete a", "live-between"),
-            ("lodge restore b", "restore-killed restore-loading restore-loaded"),
+            ("lodge restore b", "restore-killed restore-marked restore-loading restore-loaded"),
             ("int create new", "create-migrating create-stopped create-switched"),
             ("int delete b", "live-ready live-stopped live-turned live-repointed"),
             ("int delete a", "live-between"),
+            ("int restore b", "restore-prepared restore-marked restore-loading restore-loaded"),
             ("keeper create new", "create-stopped create-switched"),
             ("keeper delete b", "live-turned"),
             ("qemu create new", "create-stopped create-switched"),
-            ("qemu delete b", "live-ready live-turned")]
+            ("qemu delete b", "live-ready live-turned"),
+            ("new-keeper restore b", "restore-loading restore-loaded"),
+            ("new-qemu restore b", "restore-loading restore-loaded")]
         for step in steps.split()]
 LIVE_FEW = [("lodge", "create", "new", "create-named"), ("lodge", "delete", "b", "live-turned"),
-            ("lodge", "delete", "a", "live-between"), ("lodge", "restore", "b", "restore-loading"),
+            ("lodge", "delete", "a", "live-between"), ("lodge", "restore", "b", "restore-marked"),
+            ("new-keeper", "restore", "b", "restore-loading"),
             ("int", "delete", "b", "live-ready"), ("int", "delete", "a", "live-between"),
             ("int", "create", "new", "create-migrating"),
             ("keeper", "create", "new", "create-switched"), ("qemu", "delete", "b", "live-turned")]
@@ -382,6 +408,11 @@ LIVE_FEW = [("lodge", "create", "new", "create-named"), ("lodge", "delete", "b",
 
 def kill_at(lodge, victim, words, step):
     """Have @victim die when the command has come to @step."""
+    if victim.startswith("new-"):  # those that run then; there may have been others before
+        with halted(lodge, "snapshot", words[0], "run", *words[1:], *confirmed(words[0]), step=step) as outcome:
+            kill_and_wait(getattr(lodge, victim.removeprefix("new-"))("run"))
+        assert outcome[0].status == 0 or victim == "new-qemu", outcome[0]
+        return
     fault = (step if victim == "lodge" else f"{step}:INT" if victim == "int"
              else f"{step}:{getattr(lodge, victim)('run')}")
     done = lodge("snapshot", words[0], "run", *words[1:], *confirmed(words[0]), status=None,

@@ -1,5 +1,6 @@
 """Rules that stand written, held by a machine: which layer may include which, format, scripts, manuals."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -190,3 +191,18 @@ def test_every_file_of_a_store_is_tested_with_a_name_that_exists():
                 if not (path.parent / link).exists():
                     wrong.append(f"{name}: {link}")
     assert not wrong, "\n".join(wrong)
+
+
+def words_of_tables(path):
+    """All words of a test's strings, without those that explain it."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    said = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    return {word for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)
+            and id(node) not in said for word in re.split(r"[\s:]+", node.value)}
+
+
+def test_every_step_that_can_be_interrupted_is_walked():
+    """Each lodge_fault() of the source is in a table of the end-to-end tests."""
+    steps = {step for path in SOURCES for step in re.findall(r'lodge_fault\("([^"]+)"\)', path.read_text())}
+    walked = set().union(*map(words_of_tables, (TOP / "tests/end-to-end").glob("test_*.py")))
+    assert len(steps) > 40 and not steps - walked, f"no test ends a command at {sorted(steps - walked)}"
