@@ -165,6 +165,20 @@ restore_seed(const Restoring *restoring, GError **error)
     return write_text(restoring, seed, named, error);
 }
 
+/* One that lay outside of the guest's folder comes into it: what is there now may be somebody's. */
+static void
+say_disk(const Restoring *restoring, const LodgePointDisk *disk, GKeyFile *file, const char *name)
+{
+    g_autofree char *group = g_strconcat("disk ", disk->name, NULL);
+    g_autofree char *was = g_key_file_get_string(file, group, "file", NULL);
+    if (was != NULL && g_path_is_absolute(was)) {
+        lodge_progress_stage(restoring->progress, "disk %s is written as %s (%s stays as it is)",
+                             disk->name, name, was);
+    } else {
+        lodge_progress_stage(restoring->progress, "disk %s is written", disk->name);
+    }
+}
+
 static gboolean
 restore_disk(const Restoring *restoring, const LodgePointDisk *disk, GKeyFile *file, GError **error)
 {
@@ -180,7 +194,7 @@ restore_disk(const Restoring *restoring, const LodgePointDisk *disk, GKeyFile *f
                                            .target_format = format,
                                            .trusted = TRUE, /* its chain was looked at */
                                            .only = only};
-    lodge_progress_stage(restoring->progress, "disk %s is written", disk->name);
+    say_disk(restoring, disk, file, name);
     return from != NULL && lodge_img_convert(&conversion, restoring->progress, error);
 }
 

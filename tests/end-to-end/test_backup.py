@@ -191,6 +191,33 @@ def test_mount(lodge, target):
     assert not list(view.iterdir())
 
 
+@pytest.mark.root
+def test_a_block_device(lodge, target):
+    """Copied whole each time, by what changed in the copy; restored as a file, the device as it is."""
+    file = target / "device.raw"
+    file.write_bytes(os.urandom(2 << 20))
+    attached = subprocess.run(["losetup", "--find", "--show", file], capture_output=True, text=True)
+    if attached.returncode:
+        pytest.skip(f"no loop devices here: {attached.stderr}")
+    device = Path(attached.stdout.strip())
+    try:
+        make_blank(lodge, "web1")
+        lodge("disk", "attach", "web1", device, "--name", "data")
+        first, then = backup(lodge, "web1", target), device.read_bytes()
+        with open(device, "r+b") as disk:
+            disk.write(b"changed")
+        second, now = backup(lodge, "web1", target), device.read_bytes()
+        assert [disk["full"] for disk in second["disks"]] == [False, True] and now != then
+        for point, content_then in ((first, then), (second, now)):
+            said = lodge("restore", target, "--as", "web2", "--point", point["point"]).err
+            assert f"data is written as data.raw ({device} stays as it is)" in said
+            assert (lodge.guest_folder("web2") / "data.raw").read_bytes() == content_then
+            assert f"{device}" not in lodge.conf("web2").read_text() and device.read_bytes() == now
+            lodge("delete", "web2", "--yes")
+    finally:
+        tool("losetup", "--detach", device)
+
+
 def test_damage_is_found(lodge, target):
     make_blank(lodge, "web1")
     write(lodge, "web1", 1, 1)
