@@ -102,10 +102,10 @@ lodge_check_passt(const LodgeExamined *examined, LodgeCheck *check)
     }
     if (date < LODGE_PASST_LEAST) {
         g_autofree char *install = lodge_distro_install(&examined->distro, LODGE_NEED_PASST);
-        lodge_check_gap(
-            check, LODGE_CHECK_DEGRADED, cost,
-            g_strdup_printf("%s (of %u or later: older ones let SSH through a forward hang)",
-                            path == NULL ? install : "another passt", LODGE_PASST_LEAST));
+        lodge_check_gap(check, LODGE_CHECK_DEGRADED, cost,
+                        g_strdup_printf("%s (of %u or later: older ones lose data)",
+                                        path == NULL ? install : "another passt",
+                                        LODGE_PASST_LEAST));
     }
 }
 

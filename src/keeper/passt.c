@@ -17,9 +17,11 @@
 
 #include "keeper/passt.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <glib-unix.h>
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -193,6 +195,23 @@ await_ready(const Passt *passt, GError **error)
                            *words != '\0' ? words : "it ended without a word");
 }
 
+/* The first resolver of IPv4 that the host has; NULL: none. Free with g_free. */
+static char *
+find_resolver(void)
+{
+    g_autofree char *text = lodge_file_read("/etc/resolv.conf", LOG_LIMIT_BYTES, NULL, NULL);
+    g_auto(GStrv) lines = g_strsplit(text != NULL ? text : "", "\n", -1);
+    for (gsize i = 0; lines[i] != NULL; i++) {
+        struct in_addr address;
+        char found[INET_ADDRSTRLEN];
+        if (sscanf(lines[i], " nameserver %15[0-9.]", found) == 1 &&
+            inet_pton(AF_INET, found, &address) == 1 && address.s_addr != INADDR_ANY) {
+            return g_strdup(found);
+        }
+    }
+    return NULL;
+}
+
 static gboolean on_end(gint fd, GIOCondition condition, gpointer data);
 
 /* NOT_FOUND if no QEMU listens any more. */
@@ -203,13 +222,14 @@ passt_start(Passt *passt, GError **error)
     g_autofree char *socket_path = path_of(passt, "sock");
     g_autofree char *log = path_of(passt, "log");
     lodge_autofd socket = lodge_unix_connect(socket_path, error);
+    g_autofree char *resolver = find_resolver();
     const LodgeNic nic = {.forward = passt->forward};
     const LodgeSpawn how = {
         .log_path = log, .lock_fd = -1, .drop = geteuid() == 0, .uid = lodge_qemu_uid(folder)};
     g_autoptr(LodgeCommand)
-        command = socket >= 0
-                      ? lodge_passt_command(passt->program, &nic, passt->ssh_port, socket, error)
-                      : NULL;
+        command = socket >= 0 ? lodge_passt_command(passt->program, &nic, passt->ssh_port, resolver,
+                                                    socket, error)
+                              : NULL;
     if (command == NULL) {
         return FALSE;
     }

@@ -87,10 +87,11 @@ LodgeCommand *lodge_swtpm_command(const char *program, int folder_fd, int socket
 
 /* The command line of passt for @nic: it speaks by the connected socket @socket_fd (borrowed), and
  * ends when that is closed. The guest finds what QEMU's own user-mode network has: 10.0.2.15, the
- * gateway 10.0.2.2, DNS at 10.0.2.3. @ssh_port: of 127.0.0.1, to the guest's 22; 0: none. Pure.
- * USAGE if the forwards are wrong. */
+ * gateway 10.0.2.2, DNS at 10.0.2.3, which is @resolver's, an address of IPv4 (NULL: passt finds
+ * out itself). @ssh_port: of 127.0.0.1, to the guest's 22; 0: none. Pure. USAGE if the forwards are
+ * wrong. */
 LodgeCommand *lodge_passt_command(const char *program, const LodgeNic *nic, guint ssh_port,
-                                  int socket_fd, GError **error);
+                                  const char *resolver, int socket_fd, GError **error);
 
 /* What machine=auto comes to. */
 LodgeMachineType lodge_machine_type(const LodgeGuest *guest);

@@ -13,8 +13,8 @@ add_forward(LodgeCommand *command, gboolean udp, const char *address, guint host
 }
 
 LodgeCommand *
-lodge_passt_command(const char *program, const LodgeNic *nic, guint ssh_port, int socket_fd,
-                    GError **error)
+lodge_passt_command(const char *program, const LodgeNic *nic, guint ssh_port, const char *resolver,
+                    int socket_fd, GError **error)
 {
     g_autoptr(GPtrArray)
         forwards = lodge_forwards_parse(nic->forward != NULL ? nic->forward : "", error);
@@ -32,8 +32,12 @@ lodge_passt_command(const char *program, const LodgeNic *nic, guint ssh_port, in
     lodge_command_option(command, "--address", "10.0.2.15");
     lodge_command_option(command, "--netmask", "24");
     lodge_command_option(command, "--gateway", "10.0.2.2");
-    lodge_command_option(command, "--dns", "10.0.2.3");
     lodge_command_option(command, "--dns-forward", "10.0.2.3");
+    /* Told what to tell the guest, it looks for no resolver. */
+    if (resolver != NULL) {
+        lodge_command_option(command, "--dns", "10.0.2.3");
+        lodge_command_option(command, "--dns-host", "%s", resolver);
+    }
     if (ssh_port != 0) {
         add_forward(command, FALSE, "127.0.0.1", ssh_port, 22);
     }

@@ -97,7 +97,7 @@ def test_passt_is_begun_changed_and_ended(stand_in):
 def test_one_that_fails_leaves_the_guest_its_qemu_s_network(stand_in):
     lodge = stand_in.lodge
     path = Path(lodge.env["PATH"].split(":")[0]) / "passt"
-    path.write_text("#!/bin/sh\n[ $1 = --version ] && echo passt 2026_01_20.386b5f5 && exit\n"
+    path.write_text("#!/bin/sh\n[ $1 = --version ] && echo passt 2026_10_02.cba3570 && exit\n"
                     "echo no such luck >&2\nexit 1\n")
     lodge.make("web1", "--network", "user")
     lodge("start", "web1", "--paused")

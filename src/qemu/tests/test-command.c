@@ -112,17 +112,19 @@ test_passt(void)
     g_autoptr(GError) error = NULL;
     LodgeNic nic = {.name = (char *)"lan",
                     .forward = (char *)"8080:80 0.0.0.0:5353:53/udp [::1]:8443:443"};
-    g_autoptr(LodgeCommand) command = lodge_passt_command("/usr/bin/passt", &nic, 20001, 5, &error);
+    g_autoptr(LodgeCommand)
+        command = lodge_passt_command("/usr/bin/passt", &nic, 20001, "127.0.0.53", 5, &error);
     g_assert_no_error(error);
     g_autofree char *rendered = render(command);
     g_assert_cmpstr(rendered, ==,
                     "/usr/bin/passt\n--foreground\n--quiet\n--no-map-gw\n--fd 10\n"
-                    "--address 10.0.2.15\n--netmask 24\n--gateway 10.0.2.2\n--dns 10.0.2.3\n"
-                    "--dns-forward 10.0.2.3\n--tcp-ports 127.0.0.1/20001:22\n"
+                    "--address 10.0.2.15\n--netmask 24\n--gateway 10.0.2.2\n"
+                    "--dns-forward 10.0.2.3\n--dns 10.0.2.3\n--dns-host 127.0.0.53\n"
+                    "--tcp-ports 127.0.0.1/20001:22\n"
                     "--tcp-ports 127.0.0.1/8080:80\n--udp-ports 0.0.0.0/5353:53\n"
                     "--tcp-ports ::1/8443:443\n\n10 open passt\n");
     nic.forward = (char *)"80:80:80:80";
-    g_assert_null(lodge_passt_command("/usr/bin/passt", &nic, 0, 5, &error));
+    g_assert_null(lodge_passt_command("/usr/bin/passt", &nic, 0, NULL, 5, &error));
     g_assert_error(error, LODGE_ERROR, LODGE_ERROR_USAGE);
 }
 
