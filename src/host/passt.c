@@ -92,7 +92,9 @@ lodge_passt_date_of(const char *path)
     kill(pid, SIGKILL);
     while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
-    return lodge_passt_date(text);
+    /* It may complain first that it was not built for this processor. */
+    const char *line = g_str_has_prefix(text, "passt ") ? text : strstr(text, "\npasst ");
+    return line != NULL ? lodge_passt_date(line + 1) : 0;
 }
 
 char *

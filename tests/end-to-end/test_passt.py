@@ -77,7 +77,8 @@ def test_passt_is_begun_changed_and_ended(stand_in):
     os.kill(second, signal.SIGKILL)
     wait_until(lambda: record(lodge)["pid"] != second, what="another passt")
     assert answers(stand_in, 9022)
-    assert [event for event in lodge.events("web1") if event["event"] == "passt-restarted"]
+    wait_until(lambda: [event for event in lodge.events("web1")
+                        if event["event"] == "passt-restarted"], what="the event of it")
 
     # A keeper that is killed takes nothing along, and the next one knows passt.
     third = record(lodge)["pid"]

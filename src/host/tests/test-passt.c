@@ -32,7 +32,8 @@ test_of(void)
     g_assert_cmpuint(lodge_passt_date_of("/bin/false"), ==, 0);
     g_autofree char *path = g_build_filename(g_get_tmp_dir(), "lodge-test-passt-XXXXXX", NULL);
     int fd = g_mkstemp(path);
-    static const char script[] = "#!/bin/sh\n[ -t 1 ] && echo passt 2025_06_11.0293c6f\n";
+    static const char script[] =
+        "#!/bin/sh\n[ -t 1 ] && echo No 20990101 >&2 && echo passt 2025_06_11.0293c6f\n";
     g_assert_cmpint(write(fd, script, sizeof script - 1), ==, sizeof script - 1);
     g_assert_cmpint(fchmod(fd, 0700), ==, 0);
     close(fd);
