@@ -3,9 +3,10 @@
 import json
 
 from boot import built
-from measure import Row, Sample, private_bytes
+from measure import Row, Sample, cpu_ms, private_bytes
 
 FORKS = 3
+CROWD = 20
 
 
 def begin(store, image, runs, *then):
@@ -34,6 +35,28 @@ def parked(place, image, identity_ms, banner_ms, options):
     ]
 
 
+def own_cpu(store, image, runs):
+    """What QEMU took until the guest is its own, and until SSH answers."""
+    own, answers = Sample(), Sample()
+    for _ in range(runs):
+        for sample, words in ((own, ["--no-wait"]), (answers, [])):
+            store.lodge("create", "guest", "--os", image, "--network=user", *words)
+            sample.add(cpu_ms(store.pid("guest", "qemu.lock")))
+            store.lodge("delete", "guest", "--yes", "--force")
+    return [
+        Row(f"CPU time of QEMU, {image} parked: until it is its own", 500, own),
+        Row(f"CPU time of QEMU, {image} parked: until SSH answers", 1000, answers),
+    ]
+
+
+def crowd(store):
+    """Many at once, until the last one answers."""
+    took = Sample([store.lodge_ms("fork", "source", "crowd", "--count", str(CROWD))])
+    names = [f"crowd-{i + 1}" for i in range(CROWD)]
+    store.lodge("delete", *names, "--yes", "--force")
+    return took
+
+
 def running(store, image, options):
     """Forks of a guest of 1 GiB that runs."""
     pause, memory = Sample(), Sample()
@@ -43,6 +66,7 @@ def running(store, image, options):
         made = made[0] if isinstance(made, list) else made
         pause.add(made["pause_ms"])
         store.lodge("delete", "copy", "--yes", "--force")
+    all_answer = crowd(store)
     names = [f"idle{i}" for i in range(FORKS)]
     for name in names:
         store.lodge("create", name, "--os", image)
@@ -51,6 +75,7 @@ def running(store, image, options):
     store.lodge("delete", "source", *names, "--yes", "--force")
     return [
         Row(f"fork of a running {image}: it stands still", 150, pause),
+        Row(f"{CROWD} forks of a running {image} at once: all answer", 15000, all_answer),
         Row(f"private memory of each {image} begun parked", 80e6, memory, unit="MB"),
     ]
 
@@ -61,4 +86,5 @@ def measure_forks(place, _, options):
     more.append(Row("debian-12 parked: create and `ssh guest true`", 1600,
                     begin(store, "debian-12", options.runs, "--network=user",
                           ("ssh", "guest", "true"))))
+    more += own_cpu(store, "debian-12", options.runs)
     return rows + more + running(store, "debian-12", options)

@@ -64,6 +64,13 @@ def private_bytes(pid):
         return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Private_"))
 
 
+def cpu_ms(pid):
+    """CPU time that a process took so far; a busy machine makes it little longer."""
+    with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as text:
+        fields = text.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
 class Sample:
     """What one row's cell is made of. None of it, if that was not measured."""
 
