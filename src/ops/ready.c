@@ -4,7 +4,8 @@
  * agent comes first: images of Lodge's start it only once sshd listens, so one connection is
  * enough, and a booting guest is not burdened with attempts. For others, one attempt at a time: it
  * lasts until the guest refuses it, or for some seconds, because a connection that was begun before
- * the guest's network was up is retried by the user-mode stack too slowly.
+ * the guest's network was up is retried by the user-mode stack too slowly. The last one before it
+ * is kept: if the guest is slow, not deaf, a program has begun to answer there.
  *
  * The state's changes come by inotify, QEMU's end by its pid descriptor. Nothing is asked in a
  * loop. */
@@ -40,6 +41,7 @@ typedef struct {
     int inotify_fd;
     int qemu_fd;
     int attempt_fd;
+    int earlier_fd; /* an attempt whose time is over */
     gint64 attempt_ms;
     gint64 attempt_ends;
     gint64 pause_ms;
@@ -53,6 +55,7 @@ wait_clear(Wait *wait)
     lodge_fd_clear(&wait->inotify_fd);
     lodge_fd_clear(&wait->qemu_fd);
     lodge_fd_clear(&wait->attempt_fd);
+    lodge_fd_clear(&wait->earlier_fd);
     g_clear_pointer(&wait->guest, lodge_guest_free);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Wait, wait_clear)
@@ -108,19 +111,39 @@ begin_attempt(Wait *wait, const char *host, guint port)
     }
 }
 
-/* Look at what the attempt brought. TRUE if it is an SSH server's banner (RFC 4253, 4.2). */
+/* An SSH server's (RFC 4253, 4.2). */
+static gboolean
+has_banner(int fd)
+{
+    char banner[4];
+    return recv(fd, banner, sizeof banner, 0) == sizeof banner &&
+           memcmp(banner, "SSH-", sizeof banner) == 0;
+}
+
+static gboolean
+judge_earlier(Wait *wait, short revents)
+{
+    if (revents == 0 || has_banner(wait->earlier_fd)) {
+        return revents != 0;
+    }
+    lodge_fd_clear(&wait->earlier_fd);
+    return FALSE;
+}
+
+/* Look at what the attempt brought. */
 static gboolean
 judge_attempt(Wait *wait, short revents)
 {
-    char banner[4];
-    gssize got = revents != 0 ? recv(wait->attempt_fd, banner, sizeof banner, 0) : -1;
-    if (got == sizeof banner && memcmp(banner, "SSH-", sizeof banner) == 0) {
+    if (revents != 0 && has_banner(wait->attempt_fd)) {
         return TRUE;
     }
     if (revents != 0) {
         pause_attempts(wait);
     } else if (lodge_deadline_passed(wait->attempt_ends)) {
         wait->attempt_ms = MIN(2 * wait->attempt_ms, LONGEST_ATTEMPT_MS);
+        lodge_fd_clear(&wait->earlier_fd);
+        wait->earlier_fd = wait->attempt_fd;
+        wait->attempt_fd = -1;
         pause_attempts(wait);
     }
     return FALSE;
@@ -194,6 +217,7 @@ step(Wait *wait, gint64 deadline, gboolean *out_ready, GError **error)
         {.fd = wait->inotify_fd, .events = POLLIN},
         {.fd = wait->attempt_fd, .events = POLLIN},
         {.fd = wait->qemu_fd, .events = POLLIN},
+        {.fd = wait->earlier_fd, .events = POLLIN},
     };
     g_autoptr(GError) problem = NULL;
     gint64 moment = next_moment(wait, may_attempt, deadline);
@@ -210,7 +234,8 @@ step(Wait *wait, gint64 deadline, gboolean *out_ready, GError **error)
         /* The keeper's last word follows; without a keeper this is the end all the same. */
         lodge_fd_clear(&wait->qemu_fd);
     }
-    *out_ready = wait->attempt_fd >= 0 && judge_attempt(wait, polls[1].revents);
+    *out_ready = judge_earlier(wait, polls[3].revents) ||
+                 (wait->attempt_fd >= 0 && judge_attempt(wait, polls[1].revents));
     return TRUE;
 }
 
@@ -221,6 +246,7 @@ lodge_wait_ready(const LodgeStore *store, const char *name, gint64 timeout_ms,
     g_auto(Wait) wait = {.inotify_fd = -1,
                          .qemu_fd = -1,
                          .attempt_fd = -1,
+                         .earlier_fd = -1,
                          .attempt_ms = ATTEMPT_MS,
                          .pause_ms = PAUSE_MS};
     gint64 deadline = lodge_deadline_in(timeout_ms);
