@@ -92,7 +92,7 @@ is_next(const GByteArray *state, gsize at)
 
 /* From its kind to the end of its footer, of a section whose length nobody tells. */
 static gboolean
-cut_unknown(GByteArray *state, const char *name)
+find_unknown(const GByteArray *state, const char *name, gsize *out_at, gsize *out_length)
 {
     gsize name_length = strlen(name);
     gsize head = NAME_AT + name_length + 8;
@@ -106,12 +106,20 @@ cut_unknown(GByteArray *state, const char *name)
             const guint8 *footer = state->data + end;
             if (*footer == SECTION_FOOTER && memcmp(footer + 1, bytes + 1, 4) == 0 &&
                 is_next(state, end + FOOTER_BYTES)) {
-                g_byte_array_remove_range(state, (guint)at, (guint)(end + FOOTER_BYTES - at));
+                *out_at = at;
+                *out_length = end + FOOTER_BYTES - at;
                 return TRUE;
             }
         }
     }
     return FALSE;
+}
+
+/* Does it describe itself, but none of what is in it? */
+static gboolean
+is_silent(const json_t *description)
+{
+    return description != NULL && json_object_get(description, "devices") == NULL;
 }
 
 gboolean
@@ -120,6 +128,11 @@ lodge_memory_stream_has(const GByteArray *tail, const char *name)
     gsize i = 0;
     const json_t *device = NULL;
     g_autoptr(json_t) description = find_description(tail);
+    gsize at = 0;
+    gsize length = 0;
+    if (is_silent(description)) {
+        return find_unknown(tail, name, &at, &length);
+    }
     json_array_foreach (json_object_get(description, "devices"), i, device) {
         if (g_str_equal(lodge_json_string(device, "name", ""), name)) {
             return TRUE;
@@ -135,8 +148,10 @@ lodge_memory_stream_cut(GByteArray *state, const char *name)
     gboolean found = FALSE;
     const json_t *device = NULL;
     g_autoptr(json_t) description = find_description(state);
-    while (description != NULL && json_object_get(description, "devices") == NULL &&
-           cut_unknown(state, name)) {
+    gsize at = 0;
+    gsize length = 0;
+    while (is_silent(description) && find_unknown(state, name, &at, &length)) {
+        g_byte_array_remove_range(state, (guint)at, (guint)length);
         found = TRUE;
     }
     json_array_foreach (json_object_get(description, "devices"), i, device) {

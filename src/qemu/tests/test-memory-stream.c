@@ -386,7 +386,9 @@ test_parts_make_a_stream(gconstpointer data)
     g_assert_cmpmem(rest->data + 8, 10, "\7\0\0\0\5pc-1a", 10);
     /* What nobody described is cut by what surrounds it. */
     guint before = rest->len;
+    g_assert_true(lodge_memory_stream_has(rest, "slirp"));
     g_assert_true(lodge_memory_stream_cut(rest, "slirp"));
+    g_assert_false(lodge_memory_stream_has(rest, "slirp"));
     g_assert_cmpuint(rest->len, ==, before - (wanted->len - 8));
     g_assert_false(lodge_memory_stream_cut(rest, "slirp"));
 }
