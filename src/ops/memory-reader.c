@@ -152,7 +152,7 @@ add_block(MemoryReader *reader, const char *name, guint64 size_bytes, int fd)
 
 /* "ram  4 KiB  0x0000000000000000 0x0000000040000000 0x0000000040000000", and maybe more. */
 static gboolean
-list_blocks(MemoryReader *reader, const LodgeGuest *guest, int memory_fd, GError **error)
+list_blocks(MemoryReader *reader, int memory_fd, GError **error)
 {
     g_autofree char *text = tell(reader->hotplug, "info ramblock", error);
     g_auto(GStrv) lines = text != NULL ? g_strsplit(text, "\n", -1) : NULL;
@@ -166,8 +166,9 @@ list_blocks(MemoryReader *reader, const LodgeGuest *guest, int memory_fd, GError
             continue;
         }
         gboolean is_memory = g_str_equal(name, "ram") || g_str_equal(name, "/objects/ram");
-        if (is_memory && size_bytes != guest->memory_bytes) {
-            return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "its memory has grown");
+        /* Its next start may have more or less. */
+        if (is_memory && ftruncate(memory_fd, (off_t)size_bytes) < 0) {
+            return lodge_error_errno(error, errno, "a place for memory");
         }
         add_block(reader, name, size_bytes, is_memory ? memory_fd : -1);
     }
@@ -224,7 +225,7 @@ memory_reader_find(MemoryReader *reader, const Hotplug *hotplug, const Session *
 {
     reader->hotplug = hotplug;
     if (!check_migratable(hotplug, error) || !find_machine(reader, error) ||
-        !list_blocks(reader, session->guest, memory_fd, error)) {
+        !list_blocks(reader, memory_fd, error)) {
         return FALSE;
     }
     g_autofree char *map = tell(hotplug, "info mtree -f", error);

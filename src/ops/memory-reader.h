@@ -25,9 +25,9 @@ typedef struct MemoryReader {
         .news_fd = -1, .go_fd = -1, .state_fd = -1                                                 \
     }
 
-/* Find where QEMU has its memory; what is read of the guest's goes into @memory_fd, a file of its
- * size, all holes. UNSUPPORTED: it can't be read this way (then QEMU can write it). Clear *@reader
- * in any case. */
+/* Find where QEMU has its memory; what is read of the guest's goes into @memory_fd, a file
+ * of holes, which gets its size. UNSUPPORTED: it can't be read this way (then QEMU can write it).
+ * Clear *@reader in any case. */
 gboolean memory_reader_find(MemoryReader *reader, const Hotplug *hotplug, const Session *session,
                             int memory_fd, GError **error);
 
