@@ -198,12 +198,23 @@ umount /mnt/template
 """
 
 
-def test_a_sealed_template_keeps_nothing_of_its_guest(deb):
-    """Two guests made of it have nothing in common that only one may have, and what was done is there."""
+@pytest.fixture(scope="module")
+def sealed(deb):
+    """(its machine id, what is its own) of `deb`, of which a template was made."""
     machine_id = sh(deb, PLANT + "cat /etc/machine-id")
-    own = [set(sh(deb, OWN).split())]
+    own = set(sh(deb, OWN).split())
     deb("stop", "deb")
     deb("image", "make", "deb", "template", "--seal", timeout_s=200)
+    return machine_id, own
+
+
+def test_a_sealed_template_is_made(sealed):
+    assert len(sealed[1]) >= 4, sealed
+
+
+def test_a_sealed_template_keeps_nothing_of_its_guest(deb, sealed):
+    """Two guests made of it have nothing in common that only one may have, and what was done is there."""
+    machine_id, own = sealed[0], [sealed[1]]
     names = ["one", "two"]
     for name in names:
         deb("create", name, "--image", "template", "--memory", "512M", "--network", "user", "--no-start")

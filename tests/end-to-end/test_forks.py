@@ -304,8 +304,10 @@ def assert_nothing_parked(lodge, count=0):
     wait_until(lambda: not lodge.processes(), 10, "its QEMU ended with it")
     assert len(parked_machines(lodge)) == count
     if count == 0:
-        lodge("image", "unpark", "tiny")
-        assert not list((lodge.folder / "images/tiny").glob("warm/*"))
+        def swept():
+            lodge("image", "unpark", "tiny")
+            return not list((lodge.folder / "images/tiny").glob("warm/*"))
+        wait_until(swept, 30, "its folder goes with the lock that QEMU held")
 
 
 PARKING = ["park-begun", "park-booted", "park-saved", "park-whole"]
