@@ -204,7 +204,7 @@ def sealed(deb):
     machine_id = sh(deb, PLANT + "cat /etc/machine-id")
     own = set(sh(deb, OWN).split())
     deb("stop", "deb")
-    deb("image", "make", "deb", "template", "--seal", timeout_s=200)
+    deb("image", "make", "deb", "template", "--seal", timeout_s=400)
     return machine_id, own
 
 
