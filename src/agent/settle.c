@@ -87,7 +87,7 @@ void
 settle_ask(void)
 {
     pid_t agent = getppid();
-    if (agent > 1) { /* else it ended, and its follower has settled */
+    if (!settings.dry && agent > 1) { /* else it ended, and its follower has settled */
         kill(agent, SIGUSR1);
     }
 }

@@ -53,6 +53,11 @@ def remove(lodge, *names):
     lodge("delete", *names, "--yes", "--force")
 
 
+def await_key(lodge, name):
+    wait_until(lambda: lodge("exec", name, "--", "sh", "-c", KEPT, status=None).status == 0,
+               what="its key is kept")
+
+
 def memory_of(lodge, name):
     """The files that its QEMU maps as memory, by inode."""
     maps = Path(f"/proc/{lodge.qemu(name)}/maps").read_text()
@@ -92,8 +97,7 @@ def test_each_is_its_own(parked):
     wait_until(lambda: parked.show("a")["inside"]["hostname"] == "a", what="its name is told")
     assert parked("ssh", "a", "hostname").out == "a\n"
     # and it stays what it is when it boots
-    wait_until(lambda: parked("exec", "a", "--", "sh", "-c", KEPT, status=None).status == 0,
-               what="its key is kept")
+    await_key(parked, "a")
     parked("restart", "a")
     again = facts(parked, "a")
     assert (again["hostname"], again["mac"], again["host-key"]) == \
@@ -120,8 +124,7 @@ def test_a_running_guest_is_forked(parked):
     parked("fork", "copy-1", "third", "--no-wait")
     assert parked("exec", "third", "cat", "/tmp/word").out == "here\n"
     assert memory_of(parked, "third").isdisjoint(memories[0])
-    wait_until(lambda: parked("exec", "copy-2", "--", "sh", "-c", KEPT, status=None).status == 0,
-               what="its key is kept")
+    await_key(parked, "copy-2")
     parked("restart", "copy-2")
     again = facts(parked, "copy-2")
     assert [again[key] for key in ("hostname", "mac", "host-key")] == \
@@ -280,6 +283,7 @@ OTHERS = OTHERS if ALL else [("web", "qemu", "fork-captured", True), ("k", "keep
 @with_faults
 def test_keeper_or_qemu_dies_while_a_running_guest_is_forked(parked):
     create(parked, "web")
+    await_key(parked, "web")
     for guest, victim, step, comes in OTHERS:
         own = facts(parked, "web")
         with halted(parked, "fork", "web", "k", step=step) as outcome:
