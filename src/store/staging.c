@@ -21,6 +21,8 @@
 
 enum {
     END_TIMEOUT_MS = 5000,
+    /* Who sweeps takes each lock for a moment, ours too if it was not ours yet. */
+    SWEEP_MS = 500,
 };
 
 struct LodgeStaging {
@@ -131,7 +133,7 @@ begin(const LodgeStore *store, LodgeStoreKind kind, const char *name, gboolean r
     sweep(staging->parent);
     g_autofree char *folder = g_strdup_printf("%s/.new-%s", staging->parent, name);
     staging->lock_path = g_strconcat(folder, ".lock", NULL);
-    staging->lock_fd = lodge_lock_take(staging->lock_path, error);
+    staging->lock_fd = lodge_lock_take_within(staging->lock_path, SWEEP_MS, error);
     if (staging->lock_fd < 0) {
         if (error != NULL && g_error_matches(*error, LODGE_ERROR, LODGE_ERROR_BUSY)) {
             g_clear_error(error);
