@@ -246,6 +246,17 @@ keep_silent(const Session *session, GError **error)
                                         "migrate-set-parameters", "{s:i}", "announce-rounds", 0);
 }
 
+/* Who asks for its address before its own side of the link is up is not heard, and asks again a
+ * second later: so it says of itself where it is. At once, for the bridge's sake, and when it will
+ * have seen that its link is up. */
+static gboolean
+announce(LodgeQmp *qmp, GError **error)
+{
+    return lodge_qmp_run(qmp, lodge_deadline_in(MONITOR_TIMEOUT_MS), error, "announce-self",
+                         "{s:i, s:i, s:i, s:i}", "initial", 30, "step", 100, "max", 200, "rounds",
+                         3);
+}
+
 static gboolean
 load(const Session *session, const ForkingSource *source, GError **error)
 {
@@ -290,7 +301,7 @@ go_on(Session *session, const ForkingSource *source, LodgeProgress *progress, GE
     if (source->disk_bytes != 0 && !grow(session, qmp, source, error)) {
         return FALSE;
     }
-    return set_links(qmp, guest, TRUE, error);
+    return set_links(qmp, guest, TRUE, error) && announce(qmp, error);
 }
 
 static gboolean
