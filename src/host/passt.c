@@ -11,11 +11,13 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "host/check.h"
 
 enum {
     VERSION_TIMEOUT_MS = 5000,
     TEXT_BYTES = 2048,
     NAME_BYTES = 64,
+    CACHE_LIMIT_BYTES = 4096,
     DATE_DIGITS = 8,
     FIRST_YEAR = 2020,
     LAST_YEAR = 2099,
@@ -98,9 +100,20 @@ lodge_passt_date_of(const char *path)
 }
 
 char *
-lodge_passt_find(void)
+lodge_passt_find(const char *cache_folder)
 {
     g_autofree char *path = lodge_program_find("passt");
-    return path != NULL && lodge_passt_date_of(path) >= LODGE_PASST_LEAST ? g_steal_pointer(&path)
-                                                                          : NULL;
+    g_autofree char *key = path != NULL ? lodge_qemu_identity(path) : NULL;
+    g_autofree char *file = g_build_filename(cache_folder, "passt.json", NULL);
+    g_autoptr(json_t) saved = key != NULL ? lodge_json_read(file, CACHE_LIMIT_BYTES, NULL) : NULL;
+    if (key == NULL) {
+        return NULL;
+    }
+    guint date = (guint)lodge_json_int(saved, "date", 0);
+    if (!g_str_equal(lodge_json_string(saved, "key", ""), key)) {
+        date = lodge_passt_date_of(path);
+        g_autoptr(json_t) fresh = json_pack("{s:s, s:i}", "key", key, "date", (int)date);
+        lodge_json_publish(file, fresh, NULL);
+    }
+    return date >= LODGE_PASST_LEAST ? g_steal_pointer(&path) : NULL;
 }

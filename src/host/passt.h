@@ -17,5 +17,6 @@ guint lodge_passt_date(const char *version);
 /* The same of the program @path; 0 too if it can't be run. */
 guint lodge_passt_date_of(const char *path);
 
-/* The path of a passt that is new enough; free with g_free. NULL: there is none. */
-char *lodge_passt_find(void);
+/* The path of a passt that is new enough; free with g_free. NULL: there is none. What it said of
+ * itself is remembered in @cache_folder, until the file is another. */
+char *lodge_passt_find(const char *cache_folder);

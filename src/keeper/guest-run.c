@@ -123,7 +123,7 @@ keeper_new(LodgeStore *store, const char *guest, int report_fd, GError **error)
     keeper->loop = g_main_loop_new(NULL, FALSE);
     keeper->report_fd = report_fd;
     keeper->port_reservation = -1;
-    keeper->memory.fd = -1;
+    keeper->memory = KEEPER_MEMORY_NONE;
     keeper->qemu_pid_fd = -1;
     keeper->tpm = TPM_NONE;
     keeper->hangup_fd = take_hangups();

@@ -87,6 +87,16 @@ spawn(Keeper *keeper, const LodgeGuest *guest, const LodgePlan *plan, GError **e
     return TRUE;
 }
 
+static gboolean
+complete_memory(Keeper *keeper, GError **error)
+{
+    if (!keeper_memory_complete(keeper->store, keeper->name, &keeper->memory, error)) {
+        end_child(keeper);
+        return FALSE;
+    }
+    return TRUE;
+}
+
 void
 keeper_reap(Keeper *keeper, int *out_status)
 {
@@ -234,7 +244,7 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     keeper->port_reservation = lodge_fd_steal(&plan->port_reservation);
     keeper_memory_clear(&keeper->memory);
     keeper->memory = plan->memory;
-    plan->memory = (KeeperMemory){.fd = -1};
+    plan->memory = KEEPER_MEMORY_NONE;
     keeper->agent = FALSE;
     keeper->ports = 0;
     keeper->ended_by_request = FALSE;
@@ -242,7 +252,8 @@ start(Keeper *keeper, LodgeBegin begin, GError **error)
     keeper->state = LODGE_STATE_STARTING;
     g_clear_pointer(&keeper->reason, g_free);
     keeper_publish(keeper);
-    if (!spawn(keeper, guest, plan, error) || !greet(keeper, error)) {
+    if (!spawn(keeper, guest, plan, error) || !complete_memory(keeper, error) ||
+        !greet(keeper, error)) {
         return FALSE;
     }
     boot_once_restore(keeper->qmp, g_steal_pointer(&boot_order));

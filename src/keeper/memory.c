@@ -28,23 +28,31 @@ opens_for_reading(const char *qemu)
            (major > 8 || (major == 8 && minor >= 2));
 }
 
+typedef struct {
+    int from, to;
+    off_t size_bytes;
+} Copying;
+
 /* Holes stay holes. */
 static gboolean
-copy_data(int from, int to, off_t size)
+copy_data(gpointer data, LodgeProgress *progress, GError **error)
 {
-    for (off_t at = 0; at < size;) {
-        off_t begin = lseek(from, at, SEEK_DATA);
-        off_t end = begin >= 0 ? lseek(from, begin, SEEK_HOLE) : -1;
+    const Copying *copying = data;
+    (void)progress;
+    for (off_t at = 0; at < copying->size_bytes;) {
+        off_t begin = lseek(copying->from, at, SEEK_DATA);
+        off_t end = begin >= 0 ? lseek(copying->from, begin, SEEK_HOLE) : -1;
         if (begin < 0 && errno == ENXIO) {
             return TRUE;
         }
-        if (end < 0 || lseek(from, begin, SEEK_SET) < 0 || lseek(to, begin, SEEK_SET) < 0) {
-            return FALSE;
+        if (end < 0 || lseek(copying->from, begin, SEEK_SET) < 0 ||
+            lseek(copying->to, begin, SEEK_SET) < 0) {
+            return lodge_error_errno(error, errno, "memory to begin with");
         }
         for (at = begin; at < end;) {
-            ssize_t done = sendfile(to, from, NULL, (size_t)(end - at));
+            ssize_t done = sendfile(copying->to, copying->from, NULL, (size_t)(end - at));
             if (done <= 0) {
-                return FALSE;
+                return lodge_error_errno(error, errno, "memory to begin with");
             }
             at += done;
         }
@@ -52,18 +60,19 @@ copy_data(int from, int to, off_t size)
     return TRUE;
 }
 
-static int
-make_sealed(const char *file, GError **error)
+static gboolean
+begin_copy(const char *file, KeeperMemory *memory, GError **error)
 {
     struct stat info;
     lodge_autofd from = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     lodge_autofd copy = memfd_create("lodge-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (from < 0 || copy < 0 || fstat(from, &info) < 0 || ftruncate(copy, info.st_size) < 0 ||
-        !copy_data(from, copy, info.st_size) || fcntl(copy, F_ADD_SEALS, SEALS) < 0) {
-        lodge_error_errno(error, errno, "%s", file);
-        return -1;
+    if (from < 0 || copy < 0 || fstat(from, &info) < 0 || ftruncate(copy, info.st_size) < 0) {
+        return lodge_error_errno(error, errno, "%s", file);
     }
-    return lodge_fd_steal(&copy);
+    Copying copying = {from, copy, info.st_size};
+    memory->copying = lodge_child_begin(copy_data, &copying, error);
+    memory->fd = lodge_fd_steal(&copy);
+    return memory->copying != NULL;
 }
 
 /* The copy that @guest's keeper holds, if it is of @file as it is now. */
@@ -89,35 +98,44 @@ take_from(const LodgeStore *store, const char *guest, const char *file, const st
     return is_sealed ? lodge_fd_steal(&fd) : -1;
 }
 
-static int
-open_sealed(const LodgeStore *store, const char *guest, const char *file, GError **error)
+static gboolean
+share(const LodgeStore *store, const char *guest, const char *file, int fd, GError **error)
+{
+    struct stat info;
+    g_autofree char *path = lodge_store_run_path(store, guest, SHARED_FILE);
+    if (stat(file, &info) < 0) {
+        return lodge_error_errno(error, errno, "%s", file);
+    }
+    g_autoptr(json_t) shared = json_pack("{s:s, s:I, s:i, s:i}", "file", file, "inode",
+                                         (json_int_t)info.st_ino, "pid", (int)getpid(), "fd", fd);
+    lodge_json_publish(path, shared, NULL);
+    return TRUE;
+}
+
+static gboolean
+open_sealed(const LodgeStore *store, const char *guest, const char *file, KeeperMemory *memory,
+            GError **error)
 {
     struct stat info;
     g_autofree char *lock_path = g_build_filename(store->run, "memory.lock", NULL);
     g_autofree char *folder = g_build_filename(store->run, "guests", NULL);
-    g_autofree char *path = lodge_store_run_path(store, guest, SHARED_FILE);
     /* Who comes at the same time waits for the one copy. */
     lodge_autofd lock = lodge_lock_take_within(lock_path, COPY_TIMEOUT_MS, error);
     if (lock < 0) {
-        return -1;
+        return FALSE;
     }
     if (stat(file, &info) < 0) {
-        lodge_error_errno(error, errno, "%s", file);
-        return -1;
+        return lodge_error_errno(error, errno, "%s", file);
     }
     g_auto(GStrv) names = lodge_dir_names(folder, NULL);
-    lodge_autofd fd = -1;
-    for (gsize i = 0; fd < 0 && names != NULL && names[i] != NULL; i++) {
-        fd = take_from(store, names[i], file, &info);
+    for (gsize i = 0; memory->fd < 0 && names != NULL && names[i] != NULL; i++) {
+        memory->fd = take_from(store, names[i], file, &info);
     }
-    fd = fd >= 0 ? fd : make_sealed(file, error);
-    if (fd >= 0) {
-        g_autoptr(json_t)
-            shared = json_pack("{s:s, s:I, s:i, s:i}", "file", file, "inode",
-                               (json_int_t)info.st_ino, "pid", (int)getpid(), "fd", fd);
-        lodge_json_publish(path, shared, NULL);
+    if (memory->fd >= 0) {
+        return share(store, guest, file, memory->fd, error);
     }
-    return lodge_fd_steal(&fd);
+    memory->lock_fd = lodge_fd_steal(&lock);
+    return begin_copy(file, memory, error);
 }
 
 /* What somebody holds for us has no name, and must be what nobody can change. */
@@ -136,21 +154,20 @@ open_held(const char *file, gboolean reads, GError **error)
     return lodge_fd_steal(&fd);
 }
 
-static int
-open_memory(const LodgeStore *store, const char *guest, const char *file, gboolean reads,
+static gboolean
+open_memory(const LodgeStore *store, const char *guest, const char *file, KeeperMemory *memory,
             GError **error)
 {
+    gboolean reads = memory->use == LODGE_MEMORY_READ_ONLY;
     if (g_str_has_prefix(file, "/proc/")) {
-        return open_held(file, reads, error);
+        memory->fd = open_held(file, reads, error);
+        return memory->fd >= 0;
     }
     if (!reads) {
-        return open_sealed(store, guest, file, error);
+        return open_sealed(store, guest, file, memory, error);
     }
-    int fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0) {
-        lodge_error_errno(error, errno, "%s", file);
-    }
-    return fd;
+    memory->fd = open(file, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return memory->fd >= 0 || lodge_error_errno(error, errno, "%s", file);
 }
 
 gboolean
@@ -159,24 +176,37 @@ keeper_memory_open(const LodgeStore *store, const char *guest, const char *qemu,
 {
     g_autofree char *path = lodge_store_run_path(store, guest, LODGE_KEEPER_MEMORY);
     g_autofree char *file = lodge_file_read(path, PATH_LIMIT_BYTES, NULL, NULL);
-    *out_memory = (KeeperMemory){.fd = -1};
+    *out_memory = KEEPER_MEMORY_NONE;
     unlink(path);
     if (file == NULL) {
         return TRUE;
     }
-    gboolean reads = opens_for_reading(qemu);
-    out_memory->fd = open_memory(store, guest, file, reads, error);
-    if (out_memory->fd < 0) {
-        return FALSE;
+    out_memory->use = opens_for_reading(qemu) ? LODGE_MEMORY_READ_ONLY : LODGE_MEMORY_COPIED;
+    out_memory->file = g_strdup(file);
+    return open_memory(store, guest, file, out_memory, error);
+}
+
+gboolean
+keeper_memory_complete(const LodgeStore *store, const char *guest, KeeperMemory *memory,
+                       GError **error)
+{
+    if (memory->copying == NULL) {
+        return TRUE;
     }
-    out_memory->use = reads ? LODGE_MEMORY_READ_ONLY : LODGE_MEMORY_COPIED;
-    out_memory->file = g_steal_pointer(&file);
-    return TRUE;
+    gboolean fine = lodge_child_end(memory->copying, error) &&
+                    (fcntl(memory->fd, F_ADD_SEALS, SEALS) == 0 ||
+                     lodge_error_errno(error, errno, "%s", memory->file)) &&
+                    share(store, guest, memory->file, memory->fd, error);
+    g_clear_pointer(&memory->copying, lodge_child_free);
+    lodge_fd_clear(&memory->lock_fd);
+    return fine;
 }
 
 void
 keeper_memory_clear(KeeperMemory *memory)
 {
+    g_clear_pointer(&memory->copying, lodge_child_free);
+    lodge_fd_clear(&memory->lock_fd);
     lodge_fd_clear(&memory->fd);
     g_clear_pointer(&memory->file, g_free);
 }

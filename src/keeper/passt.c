@@ -350,7 +350,8 @@ passts_begin(Passts *passts, const LodgeGuest *guest, guint ssh_port, LodgeTap *
     g_autofree char *program = NULL;
     for (guint i = 0; i < guest->nics->len; i++) {
         const LodgeNic *nic = guest->nics->pdata[i];
-        if (!is_user(nic) || (program == NULL && (program = lodge_passt_find()) == NULL)) {
+        if (!is_user(nic) ||
+            (program == NULL && (program = lodge_passt_find(passts->store->run)) == NULL)) {
             continue;
         }
         Passt *passt = passt_new(passts, nic, i, ssh_port, program);

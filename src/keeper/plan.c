@@ -150,7 +150,7 @@ lodge_plan_make(const LodgeStore *store, LodgeGuest *guest, LodgeBegin begin, in
 {
     g_autoptr(LodgePlan) plan = g_new0(LodgePlan, 1);
     plan->port_reservation = -1;
-    plan->memory.fd = -1;
+    plan->memory = KEEPER_MEMORY_NONE;
     g_autofree char *folder = lodge_store_guest_path(store, guest->name, NULL);
     g_autofree char *run_folder = lodge_store_run_path(store, guest->name, NULL);
     g_autofree char *version = NULL;
