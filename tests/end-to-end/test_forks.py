@@ -182,7 +182,7 @@ def test_a_stopped_guest_is_forked(parked):
 def test_what_differs_boots(parked, switches):
     """Another shape, another QEMU, or whoever wants it so."""
     other = fake(switches, "qemu-system-x86_64", 'exec /usr/bin/qemu-system-x86_64 "$@"')
-    for words, env in [(["--cpus", "1"], {}), (["--memory", "200M"], {}), (["--cold"], {}), ([], other)]:
+    for words, env in [(["--cpus", "2"], {}), (["--memory", "200M"], {}), (["--cold"], {}), ([], other)]:
         made = create(parked, "c", "--no-wait", *words, env=env)
         assert BEGINS not in made.err, made
         remove(parked, "c")

@@ -32,7 +32,7 @@ def test_list_and_show_as_json(box):
     # Its disk grows while we look: it keeps its host key just after it has answered.
     assert {**shown, "disks": None} == {**listed, "disks": None}
     expected = {"name": "box", "state": "running", "reason": None, "keeper": True, "agent": True,
-                "job": None, "accel": "tcg", "cpus": 2, "memory_bytes": 256 << 20, "os": "tiny",
+                "job": None, "accel": "tcg", "cpus": 1, "memory_bytes": 256 << 20, "os": "tiny",
                 "image": "tiny", "user": "root", "firmware": "bios", "on-crash": "stop",
                 "autostart": False, "description": "for looks"}
     assert {key: shown[key] for key in expected} == expected
