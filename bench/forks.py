@@ -44,8 +44,8 @@ def own_cpu(store, image, runs):
             sample.add(cpu_ms(store.pid("guest", "qemu.lock")))
             store.lodge("delete", "guest", "--yes", "--force")
     return [
-        Row(f"CPU time of QEMU, {image} parked: until it is its own", 500, own),
-        Row(f"CPU time of QEMU, {image} parked: until SSH answers", 1000, answers),
+        Row(f"CPU time of QEMU, {image} parked: until it is its own", None, own),
+        Row(f"CPU time of QEMU, {image} parked: until SSH answers", None, answers),
     ]
 
 

@@ -32,10 +32,12 @@ def print_table(rows):
     lines = [["", "Lodge", "", "raw", "", "libvirt", "", "reach", ""]]
     for row in rows:
         sign = "+" if row.more else ""
-        reach = amount(row.reach, row.unit, sign).replace(".0 ", " ").replace("0 MB", " MB")
+        reach = "–"
+        if row.reach is not None:
+            reach = amount(row.reach, row.unit, sign).replace(".0 ", " ").replace("0 MB", " MB")
         lines.append([row.what, *cell(row.lodge, row.unit, sign), *cell(row.raw, row.unit),
                       *cell(row.libvirt, row.unit, sign), reach,
-                      "ok" if row.is_reached() else "miss"])
+                      "" if row.reach is None else "ok" if row.is_reached() else "miss"])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     for line in lines:
         # Words and ranges to the left, numbers to the right.

@@ -23,7 +23,7 @@ def test_list_shows_it(box):
     titles, row = box("list").out.splitlines()
     assert titles.split() == ["NAME", "STATE", "OS", "CPUS", "MEMORY", "SSH", "UPTIME", "NOTE"]
     port = str(box.show("box")["ssh_port"])
-    assert re.fullmatch(rf"box +running +tiny +2 +256 MiB +{port} +\d+ s +for looks", row), row
+    assert re.fullmatch(rf"box +running +tiny +1 +256 MiB +{port} +\d+ s +for looks", row), row
 
 
 def test_list_and_show_as_json(box):
@@ -46,7 +46,7 @@ def test_list_and_show_as_json(box):
 
 def test_show_as_page(box):
     page = box("show", "box").out
-    for words in ("box\n", "running for", "agent there", "lodge ssh box", "2 CPUs, 256 MiB, BIOS",
+    for words in ("box\n", "running for", "agent there", "lodge ssh box", "1 CPU, 256 MiB, BIOS",
                   "for looks", str(box.conf("box"))):
         assert words in page, page
 
