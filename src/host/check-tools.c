@@ -41,7 +41,7 @@ lodge_check_qemu(const LodgeExamined *examined, LodgeCheck *check)
     } else {
         lodge_check_found(check, "%s (%s)", examined->qemu_version,
                           without_sysroot(examined, examined->qemu_path));
-        if (lodge_qemu_is_new_enough(examined->qemu_version)) {
+        if (lodge_qemu_is_at_least(examined->qemu_version, LODGE_QEMU_LEAST)) {
             return;
         }
         lodge_check_gap(check, LODGE_CHECK_MISSING,

@@ -89,4 +89,5 @@ char *lodge_qemu_version(const char *path, const char *cache_folder);
 
 /* The oldest QEMU that knows all that Lodge tells it. */
 #define LODGE_QEMU_LEAST "7.0"
-gboolean lodge_qemu_is_new_enough(const char *version);
+/* By major and minor number: "7.2.22" is at least "7.2". */
+gboolean lodge_qemu_is_at_least(const char *version, const char *least);

@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -25,9 +26,12 @@ version_in(const char *text)
 }
 
 gboolean
-lodge_qemu_is_new_enough(const char *version)
+lodge_qemu_is_at_least(const char *version, const char *least)
 {
-    return g_ascii_strtoull(version, NULL, 10) >= g_ascii_strtoull(LODGE_QEMU_LEAST, NULL, 10);
+    guint major = 0, minor = 0, least_major = 0, least_minor = 0;
+    sscanf(version, "%u.%u", &major, &minor);
+    sscanf(least, "%u.%u", &least_major, &least_minor);
+    return major > least_major || (major == least_major && minor >= least_minor);
 }
 
 char *

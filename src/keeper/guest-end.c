@@ -3,10 +3,13 @@
 
 #include "keeper/guest-private.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "agent/protocol.h"
+#include "base/base.h"
+#include "host/check.h"
 #include "keeper/group.h"
 #include "keeper/keeper.h"
 #include "keeper/nics.h"
@@ -35,8 +38,23 @@ keeper_tidy_up(const Keeper *keeper)
     }
 }
 
+/* Before 8.2 ("softmmu: Use async_run_on_cpu in tcg_commit") an emulated CPU could see another's
+ * change of the machine's map too early, and its access went to another device. */
+static const char *
+known_fault(const Keeper *keeper, const LodgeGuest *guest)
+{
+    g_autofree char *program = lodge_program_find("qemu-system-x86_64");
+    g_autofree char *version = program != NULL ? lodge_qemu_version(program, keeper->store->run)
+                                               : NULL;
+    return !keeper->kvm && guest != NULL && guest->cpus > 1 && version != NULL &&
+                   !lodge_qemu_is_at_least(version, "8.2")
+               ? " (QEMU before 8.2 does so now and then when it emulates several CPUs: start it "
+                 "again; cpus=1 avoids it)"
+               : "";
+}
+
 static char *
-crash_reason(const Keeper *keeper, gboolean was_child, int status)
+crash_reason(const Keeper *keeper, const LodgeGuest *guest, gboolean was_child, int status)
 {
     if (keeper->reason != NULL) {
         return g_strdup(keeper->reason);
@@ -44,8 +62,10 @@ crash_reason(const Keeper *keeper, gboolean was_child, int status)
     g_autofree char *words = keeper_last_words(keeper);
     const char *colon = *words != '\0' ? ": " : "";
     if (was_child && WIFSIGNALED(status)) {
-        return g_strdup_printf("QEMU was ended by signal %d (%s)%s%s", WTERMSIG(status),
-                               g_strsignal(WTERMSIG(status)), colon, words);
+        gboolean aborted = WTERMSIG(status) == SIGABRT || WTERMSIG(status) == SIGSEGV;
+        return g_strdup_printf("QEMU was ended by signal %d (%s)%s%s%s", WTERMSIG(status),
+                               g_strsignal(WTERMSIG(status)), colon, words,
+                               aborted ? known_fault(keeper, guest) : "");
     }
     return g_strdup_printf("QEMU ended unasked%s%s", colon, words);
 }
@@ -81,7 +101,7 @@ keeper_on_qemu_end(gint fd, GIOCondition condition, gpointer data)
     keeper_read_policy(keeper, guest);
     g_autofree char *killed_path = keeper_run_path(keeper, "killed");
     gboolean wanted = keeper->ended_by_request || g_file_test(killed_path, G_FILE_TEST_EXISTS);
-    g_autofree char *reason = wanted ? NULL : crash_reason(keeper, was_child, status);
+    g_autofree char *reason = wanted ? NULL : crash_reason(keeper, guest, was_child, status);
     tpm_end(&keeper->tpm);
     passts_end(keeper->passts);
     keeper_tidy_up(keeper);

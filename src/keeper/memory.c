@@ -4,13 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/base.h"
+#include "host/check.h"
 
 #define SHARED_FILE "memory.json"
 #define SEALS LODGE_KEEPER_SEALS
@@ -19,14 +19,6 @@ enum {
     PATH_LIMIT_BYTES = 4096,
     COPY_TIMEOUT_MS = 60000,
 };
-
-static gboolean
-opens_for_reading(const char *qemu)
-{
-    guint major = 0, minor = 0;
-    return sscanf(qemu != NULL ? qemu : "", "%u.%u", &major, &minor) == 2 &&
-           (major > 8 || (major == 8 && minor >= 2));
-}
 
 typedef struct {
     int from, to;
@@ -181,7 +173,8 @@ keeper_memory_open(const LodgeStore *store, const char *guest, const char *qemu,
     if (file == NULL) {
         return TRUE;
     }
-    out_memory->use = opens_for_reading(qemu) ? LODGE_MEMORY_READ_ONLY : LODGE_MEMORY_COPIED;
+    gboolean reads = qemu != NULL && lodge_qemu_is_at_least(qemu, "8.2");
+    out_memory->use = reads ? LODGE_MEMORY_READ_ONLY : LODGE_MEMORY_COPIED;
     out_memory->file = g_strdup(file);
     return open_memory(store, guest, file, out_memory, error);
 }

@@ -124,7 +124,7 @@ find_program(const LodgeStore *store, char **out_version, GError **error)
         return NULL;
     }
     *out_version = lodge_qemu_version(program, store->run);
-    if (*out_version != NULL && !lodge_qemu_is_new_enough(*out_version)) {
+    if (*out_version != NULL && !lodge_qemu_is_at_least(*out_version, LODGE_QEMU_LEAST)) {
         lodge_error_set(error, LODGE_ERROR_UNSUPPORTED,
                         "%s is QEMU %s, and Lodge needs %s or later (upgrade it, or the "
                         "distribution)",

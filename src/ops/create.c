@@ -187,10 +187,11 @@ bring_up(Session *session, const LodgeCreate *what, const LodgeWarm *warm, Lodge
         return lodge_error_prefix(error, "kept for a look");
     }
     /* One more Ctrl-C must not leave half a guest. */
-    lodge_interrupt_forget();
+    lodge_interrupt_hold();
     lodge_progress_failed(progress);
     lodge_progress_stage(progress, "what was made is removed");
     session_delete(session, TRUE, NULL, NULL);
+    lodge_interrupt_release();
     return FALSE;
 }
 

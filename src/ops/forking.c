@@ -335,9 +335,10 @@ forking_start(Session *session, const ForkingSource *source, LodgeProgress *prog
         lodge_fault("fork-whole");
         return TRUE;
     }
-    lodge_interrupt_forget();
+    lodge_interrupt_hold();
     session_refresh(session, NULL);
     forking_end(session, NULL);
+    lodge_interrupt_release();
     return FALSE;
 }
 

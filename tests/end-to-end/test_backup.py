@@ -538,6 +538,9 @@ def test_beside(shared, place, folder):
     lodge("disk", "attach", name, qcow2, "--name", "qcow2")
     conf = set(lodge.conf(name).read_text().split()) - {"format=qcow2"}
 
+    # a guest sees a disk a moment after it was plugged in
+    wait_until(lambda: sh(lodge, "ls /sys/class/block", name).split().count("vdc") == 1, what="its disks are there")
+
     def put(word):
         sh(lodge, f"for disk in b c; do echo {word} | dd of=/dev/vd$disk conv=fsync 2>/dev/null; done", name)
 

@@ -116,7 +116,9 @@ def test_a_second_interrupt_does_not_leave_half_a_guest(lodge):
     for _ in range(5):
         wait_until(lambda: alive(process.pid), 1)
         process.send_signal(signal.SIGINT)
-    assert lodge.end(process).status == INTERRUPTED
+    done = lodge.end(process)
+    assert done.status == INTERRUPTED
+    assert lodge.names() == [], done
     nothing_left(lodge)
 
 
