@@ -201,7 +201,8 @@ def test_two_keepers_never(lodge):
 
 
 def test_a_killed_qemu_is_a_crash_with_its_reason(lodge):
-    begin(lodge, ("guest", "cpus", "2"))
+    lodge.make("g", "--memory", "128M", "--cpus", "2")
+    lodge("start", "g", "--no-wait")
     keeper = lodge.keeper("g")
     kill(lodge.qemu("g"))
     event = lodge.wait_event("g", "crashed")
