@@ -58,9 +58,14 @@ def wait_until(condition, timeout_s=LONG_S, what="a condition"):
 
 def alive(pid):
     """Does the process live, or any of its threads? One that nobody has reaped yet does not."""
-    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    for thread in threads:
         try:
-            if thread.read_text().rpartition(")")[2].split()[0] not in "ZX":
+            stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
+            if stat.rpartition(")")[2].split()[0] not in "ZX":
                 return True
         except OSError:
             pass
