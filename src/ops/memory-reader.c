@@ -29,6 +29,8 @@ enum {
     CONFIRM_MS = 60000,
     HURRY = -10,
     KVM_LIMIT_BYTES = 256 << 20,
+    /* Of a device's own: a screen has 512 MiB at most. QEMU could be the guest's by now. */
+    DEVICE_LIMIT_BYTES = 1 << 30,
 };
 
 typedef struct {
@@ -169,6 +171,9 @@ list_blocks(MemoryReader *reader, int memory_fd, GError **error)
         /* Its next start may have more or less. */
         if (is_memory && ftruncate(memory_fd, (off_t)size_bytes) < 0) {
             return lodge_error_errno(error, errno, "a place for memory");
+        }
+        if (!is_memory && size_bytes > DEVICE_LIMIT_BYTES) {
+            return lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "%s is too large", name);
         }
         add_block(reader, name, size_bytes, is_memory ? memory_fd : -1);
     }

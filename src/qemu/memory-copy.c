@@ -91,7 +91,15 @@ find_mapping(const LodgeMemoryArea *area, Mapping *mapping, GError **error)
            lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "QEMU has no memory there");
 }
 
-/* QEMU has the file open, too. */
+static gboolean
+is_mapped(const struct stat *info, const Mapping *mapping)
+{
+    return S_ISREG(info->st_mode) && info->st_ino == mapping->inode &&
+           major(info->st_dev) == mapping->major && minor(info->st_dev) == mapping->minor;
+}
+
+/* QEMU has the file open, too. What it maps it may read; what else it could put in that place,
+ * while we look, it may not. */
 static int
 open_base(const LodgeMemoryArea *area, const Mapping *mapping, GError **error)
 {
@@ -100,13 +108,16 @@ open_base(const LodgeMemoryArea *area, const Mapping *mapping, GError **error)
     for (gsize i = 0; names != NULL && names[i] != NULL; i++) {
         struct stat info;
         g_autofree char *path = g_build_filename(folder, names[i], NULL);
-        if (stat(path, &info) == 0 && S_ISREG(info.st_mode) && info.st_ino == mapping->inode &&
-            major(info.st_dev) == mapping->major && minor(info.st_dev) == mapping->minor) {
-            int fd = open(path, O_RDONLY | O_CLOEXEC);
-            if (fd < 0) {
-                lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "%s: %s", path, g_strerror(errno));
-            }
-            return fd;
+        if (stat(path, &info) < 0 || !is_mapped(&info, mapping)) {
+            continue;
+        }
+        lodge_autofd fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0) {
+            lodge_error_set(error, LODGE_ERROR_UNSUPPORTED, "%s: %s", path, g_strerror(errno));
+            return -1;
+        }
+        if (fstat(fd, &info) == 0 && is_mapped(&info, mapping)) {
+            return lodge_fd_steal(&fd);
         }
     }
     if (names != NULL) {
