@@ -80,7 +80,17 @@ property(const Look *look, const char *id, const char *name)
 static gboolean
 is_port(const char *id)
 {
-    return g_str_has_prefix(id, "port") && g_ascii_isdigit(id[4]);
+    return g_str_has_prefix(id, "port") && id[4] != '\0' &&
+           id[4 + strspn(id + 4, "0123456789")] == '\0';
+}
+
+/* As Lodge gives them; what QEMU, which may be the guest's, says otherwise would become options of
+ * another's command line. */
+static gboolean
+is_plain(const char *id)
+{
+    return id[strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")] ==
+           '\0';
 }
 
 /* The port that @id is plugged into; NULL: none. Free with g_free. */
@@ -108,6 +118,9 @@ look_at(Look *look, const char *id, GError **error)
                                "%s is a device of this host's, whose state nobody can read, so its "
                                "memory can't be kept (take --disks-only)",
                                id);
+    }
+    if (!is_plain(id)) {
+        return lodge_error_set(error, LODGE_ERROR_INVALID, "QEMU has a device of a strange name");
     }
     if (is_port(id)) {
         g_autoptr(json_t) address = property(look, id, "addr");

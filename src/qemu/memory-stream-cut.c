@@ -50,14 +50,18 @@ size_of(const json_t *device)
     return size;
 }
 
-/* From its kind to the end of its footer. */
+/* From its kind to the end of its footer. The description is QEMU's word, which may be the
+ * guest's. */
 static gboolean
 cut_section(GByteArray *state, const char *name, gsize size)
 {
     gsize name_length = strlen(name);
     gsize head = NAME_AT + name_length + 8; /* instance and version */
     gsize whole = head + size + FOOTER_BYTES;
-    for (gsize at = 0; whole <= state->len && at <= state->len - whole; at++) {
+    if (size > state->len || whole > state->len) {
+        return FALSE;
+    }
+    for (gsize at = 0; at <= state->len - whole; at++) {
         const guint8 *bytes = state->data + at;
         const guint8 *footer = bytes + head + size;
         if (*bytes == SECTION_FULL && bytes[NAME_AT - 1] == name_length &&

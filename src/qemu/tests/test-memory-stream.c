@@ -278,13 +278,14 @@ put_device(GByteArray *stream, const char *name, guint number, guint instance, g
     put(stream, number, 4);
 }
 
+static const char description[] =
+    "{\"devices\": [{\"name\": \"timer\", \"fields\": [{\"size\": 4}, {\"size\": 4}]},"
+    " {\"name\": \"slirp\", \"instance_id\": 0, \"fields\": [{\"size\": 9}]},"
+    " {\"name\": \"slirp\", \"instance_id\": 1, \"fields\": [{\"size\": 3}]}]}";
+
 static void
-put_description(GByteArray *stream)
+put_description(GByteArray *stream, const char *text)
 {
-    static const char text[] =
-        "{\"devices\": [{\"name\": \"timer\", \"fields\": [{\"size\": 4}, {\"size\": 4}]},"
-        " {\"name\": \"slirp\", \"instance_id\": 0, \"fields\": [{\"size\": 9}]},"
-        " {\"name\": \"slirp\", \"instance_id\": 1, \"fields\": [{\"size\": 3}]}]}";
     put(stream, 0, 1);
     put(stream, 6, 1);
     put(stream, strlen(text), 4);
@@ -301,14 +302,30 @@ test_devices_are_cut(void)
     put_device(stream, "slirp", 7, 1, 3);
     g_assert_false(lodge_memory_stream_cut(stream, "slirp")); /* nothing is described */
     g_assert_false(lodge_memory_stream_has(stream, "slirp"));
-    put_description(stream);
+    put_description(stream, description);
     put_device(wanted, "timer", 6, 0, 8);
-    put_description(wanted);
+    put_description(wanted, description);
     g_assert_true(lodge_memory_stream_has(stream, "slirp"));
     g_assert_false(lodge_memory_stream_has(stream, "tpm"));
     g_assert_true(lodge_memory_stream_cut(stream, "slirp"));
     g_assert_cmpmem(stream->data, stream->len, wanted->data, wanted->len);
     g_assert_false(lodge_memory_stream_cut(stream, "slirp"));
+}
+
+/* Sizes that come to less than nothing. */
+static void
+test_lies_are_not_followed(void)
+{
+    static const char lie[] =
+        "{\"devices\": [{\"name\": \"slirp\", \"fields\":"
+        " [{\"size\": 9223372036854775807}, {\"size\": 9223372036854775786}]}]}";
+    g_autoptr(GByteArray) stream = g_byte_array_new();
+    put_device(stream, "slirp", 5, 0, 9);
+    put_description(stream, lie);
+    guint length = stream->len;
+    g_assert_true(lodge_memory_stream_has(stream, "slirp"));
+    g_assert_false(lodge_memory_stream_cut(stream, "slirp"));
+    g_assert_cmpuint(stream->len, ==, length);
 }
 
 /* --- Put together ----------------------------------------------------------------------------- */
@@ -411,6 +428,7 @@ main(int argc, char **argv)
     g_test_add_func("/qemu/memory-stream/ends-early", test_refuses_what_ends_early);
     g_test_add_func("/qemu/memory-stream/not-known", test_refuses_what_it_does_not_know);
     g_test_add_func("/qemu/memory-stream/cut", test_devices_are_cut);
+    g_test_add_func("/qemu/memory-stream/lies", test_lies_are_not_followed);
     g_test_add_data_func("/qemu/memory-stream/parts/own-configuration", GINT_TO_POINTER(TRUE),
                          test_parts_make_a_stream);
     g_test_add_data_func("/qemu/memory-stream/parts/none", GINT_TO_POINTER(FALSE),
